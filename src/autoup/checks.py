@@ -1,0 +1,57 @@
+"""Checks of arguments: each raises with the argument's name and value."""
+
+from operator import index
+
+
+def as_int(name: str, value: object, minimum: int = 1) -> int:
+    """Return ``value`` as an int of at least ``minimum``.
+
+    Raises:
+        TypeError: It is a bool, a float, or anything else that is not an integer.
+        ValueError: It is smaller than ``minimum``.
+
+    Example:
+        >>> as_int("in_size", 14)
+        14
+    """
+    if type(value) is not int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
+        value = index(value)  # pyright: ignore[reportArgumentType]
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
+    return value
+
+
+def per_axis(name: str, value: object, dims: int, minimum: int = 1) -> tuple[int, ...]:
+    """Return ``value``, an int or a sequence of one per axis, as a tuple of ``dims`` ints.
+
+    Raises:
+        TypeError: It is neither an int nor a tuple or list of ints.
+        ValueError: It has the wrong length, or an entry below ``minimum``.
+
+    Example:
+        >>> per_axis("in_size", 14, 2), per_axis("in_size", (7, 13), 2)
+        ((14, 14), (7, 13))
+    """
+    if not isinstance(value, tuple | list):
+        return (as_int(name, value, minimum),) * dims
+    if len(value) != dims:  # pyright: ignore[reportUnknownArgumentType]
+        raise ValueError(f"{name} must be an int or have {dims} entries, one per axis, got {value}.")
+    return tuple([as_int(name, entry, minimum) for entry in value])  # pyright: ignore[reportUnknownVariableType]
+
+
+def require_growth(in_size: int, out_size: int) -> None:
+    """Refuse an output that is smaller than the input.
+
+    Raises:
+        ValueError: ``out_size < in_size``.
+
+    Example:
+        >>> require_growth(14, 28)
+    """
+    if out_size < in_size:
+        raise ValueError(
+            f"out_size must not be smaller than in_size, got {in_size} -> {out_size}: "
+            f"a transposed convolution enlarges. The smallest out_size is {in_size}."
+        )

@@ -1,0 +1,42 @@
+"""What autoup raises and warns with."""
+
+
+class AutoupError(Exception):
+    """Base of every error that autoup defines.
+
+    Example:
+        >>> issubclass(InfeasibleError, AutoupError)
+        True
+    """
+
+
+class InfeasibleError(AutoupError, ValueError):
+    """No parameters reach the size that was asked for.
+
+    The message names what was asked, what is reachable, the nearest that works, and the knob.
+
+    Example:
+        >>> import autoup
+        >>> try:
+        ...     autoup.solve(10, 25, kernel_size=1)
+        ... except autoup.InfeasibleError as error:
+        ...     print(error)
+        10 -> 25 cannot be reached with kernel_size=1: it reaches an out_size of 19 to 20 \
+(stride=2) or 28 to 30 (stride=3). The nearest that work are out_size=28 (stride=3), or \
+kernel_size=4 (stride=3); or leave kernel_size unpinned.
+    """
+
+
+class ArtifactWarning(UserWarning):
+    """The solved layer has output padding, uneven overlap or uncovered pixels.
+
+    Raised as an error under ``warnings.simplefilter("error", ArtifactWarning)``.
+
+    Example:
+        >>> import warnings, autoup
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", autoup.ArtifactWarning)
+        ...     layer = autoup.AutoConvTranspose2d(8, 4, 7, 15)
+        >>> layer.output_padding
+        (1, 1)
+    """
