@@ -1,3 +1,28 @@
+"""Transposed convolutions solved for the two sizes one knows.
+
+``AutoConvTranspose2d(in_channels, out_channels, in_size, out_size)`` is an
+``nn.ConvTranspose2d`` whose kernel, stride, padding and output padding are chosen so that
+the sizes meet and the overlap is even.
+"""
+
+from autoup import init
+from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
+from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
 from autoup.solution import Solution
 from autoup.solver import candidates, solve
-from autoup.errors import *
+
+__all__ = [
+    "ArtifactWarning",
+    "AutoConvTranspose1d",
+    "AutoConvTranspose2d",
+    "AutoConvTranspose3d",
+    "AutoupError",
+    "InfeasibleError",
+    "Solution",
+    "__version__",
+    "candidates",
+    "init",
+    "solve",
+]
+
+__version__ = "0.1.0"

@@ -1,6 +1,8 @@
 """Checks of arguments: each raises with the argument's name and value."""
 
+from collections.abc import Sequence
 from operator import index
+from typing import SupportsIndex, cast
 
 
 def as_int(name: str, value: object, minimum: int = 1) -> int:
@@ -15,9 +17,9 @@ def as_int(name: str, value: object, minimum: int = 1) -> int:
         14
     """
     if type(value) is not int:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
             raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
-        value = index(value)  # pyright: ignore[reportArgumentType]
+        value = index(value)
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}.")
     return value
@@ -36,9 +38,12 @@ def per_axis(name: str, value: object, dims: int, minimum: int = 1) -> tuple[int
     """
     if not isinstance(value, tuple | list):
         return (as_int(name, value, minimum),) * dims
-    if len(value) != dims:  # pyright: ignore[reportUnknownArgumentType]
-        raise ValueError(f"{name} must be an int or have {dims} entries, one per axis, got {value}.")
-    return tuple([as_int(name, entry, minimum) for entry in value])  # pyright: ignore[reportUnknownVariableType]
+    entries = cast("Sequence[object]", value)
+    if len(entries) != dims:
+        raise ValueError(
+            f"{name} must be an int or have {dims} entries, one per axis, got {value}."
+        )
+    return tuple([as_int(name, entry, minimum) for entry in entries])
 
 
 def require_growth(in_size: int, out_size: int) -> None:

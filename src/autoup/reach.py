@@ -54,9 +54,9 @@ kernel_size unpinned.
         size, s = min(ends, key=lambda end: abs(end[0] - o))
         nearest = f"out_size={size} (stride={s}), or {nearest}"
     dilation = f", dilation={d}" if d > 1 else ""
+    reached = f"an out_size of {reached}" if reached else f"no out_size from {smallest} on"
     return (
-        f"{i} -> {o} cannot be reached with kernel_size={k}{dilation}: it reaches "
-        f"{'an out_size of ' + reached if reached else 'no out_size from ' + str(smallest) + ' on'}."
+        f"{i} -> {o} cannot be reached with kernel_size={k}{dilation}: it reaches {reached}."
         f" The nearest that work are {nearest}; or leave kernel_size unpinned."
     )
 

@@ -232,9 +232,7 @@ def _padding(i: int, o: int, k: int, s: int, d: int, a: int) -> int:
     return (s * (i - 1) + d * (k - 1) + 1 + a - o) // 2
 
 
-def _smallest_kernel(
-    i: int, o: int, s: int, d: int, a: int, start: int, step: int
-) -> int | None:
+def _smallest_kernel(i: int, o: int, s: int, d: int, a: int, start: int, step: int) -> int | None:
     """Return the smallest k = start + step*m, m >= 0, that covers as much as any of them.
 
     ``step`` is even, so p grows by d*step/2 and all of them have the same parity. From

@@ -1,0 +1,89 @@
+"""What a picture will show where a solved axis is not clean, and what to change."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from autoup import overlap
+from autoup.errors import ArtifactWarning, InfeasibleError
+from autoup.solution import Solution
+
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+_START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
+_PACKAGE = str(Path(__file__).parent) + os.sep
+
+Remedy = tuple[str, Callable[[], Solution]]
+
+
+def flaws(solution: Solution, axes: Sequence[str]) -> list[str]:
+    """Return what a picture will show along these axes; nothing for a clean solution.
+
+    Example:
+        >>> flaws(Solution(8, 15, 2, 2, padding=1, output_padding=1), ["height"])
+        ['output_padding=1 shifts the picture 0.5 px toward the top']
+    """
+    found: list[str] = []
+    if not solution.even:
+        least, most = overlap.phase_range(solution.kernel_size, solution.stride, solution.dilation)
+        found.append(f"uneven overlap, {least} to {most} taps a pixel, shows as a checkerboard")
+    if solution.uncovered:
+        lines = "line holds" if solution.uncovered == 1 else "lines hold"
+        found.append(f"{solution.uncovered} dead {lines} nothing but the bias")
+    if solution.output_padding:
+        found.append(
+            f"output_padding={solution.output_padding} shifts the picture "
+            f"{-solution.shift:g} px toward the {' and '.join(_START[axis] for axis in axes)}"
+        )
+    return found
+
+
+def describe(solutions: Sequence[Solution], remedies: Sequence[Sequence[Remedy]]) -> str | None:
+    """Say for each axis what a picture will show and what to change; None if all is clean.
+
+    Example:
+        >>> print(describe([Solution(7, 15, 4, 2, 1, 1)] * 2, [[], []]))
+        height and width 7 -> 15 (kernel_size=4, stride=2): output_padding=1 shifts the picture \
+0.5 px toward the top and left.
+    """
+    names = AXES[len(solutions)]
+    sentences: list[str] = []
+    for solution in dict.fromkeys(solutions):
+        axes = [axis for axis, each in zip(names, solutions, strict=True) if each == solution]
+        if shown := flaws(solution, axes):
+            sentences.append(
+                f"{' and '.join(axes)} {solution.in_size} -> {solution.out_size} "
+                f"(kernel_size={solution.kernel_size}, stride={solution.stride}): "
+                f"{'; '.join(shown)}.{_first_clean(remedies[solutions.index(solution)])}"
+            )
+    return " ".join(sentences) or None
+
+
+def _first_clean(remedies: Sequence[Remedy]) -> str:
+    for text, solve in remedies:
+        try:
+            solution = solve()
+        except (InfeasibleError, ValueError):
+            continue
+        if not flaws(solution, ["length"]):
+            return (
+                f" Clean instead: {text} "
+                f"(kernel_size={solution.kernel_size}, stride={solution.stride})."
+            )
+    return ""
+
+
+def warn(message: str) -> None:
+    """Issue an ArtifactWarning that points at the first line outside of this package.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warn("shifted")
+        >>> caught[0].category.__name__
+        'ArtifactWarning'
+    """
+    frame, level = sys._getframe(), 1  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ArtifactWarning, stacklevel=level)
