@@ -78,7 +78,7 @@ def warn(message: str) -> None:
     """Issue an ArtifactWarning that points at the first line outside of this package.
 
     Example:
-        >>> with warnings.catch_warnings(record=True) as caught:
+        >>> with warnings.catch_warnings(record=True, action="always") as caught:
         ...     warn("shifted")
         >>> caught[0].category.__name__
         'ArtifactWarning'

@@ -1,0 +1,82 @@
+"""What holds for the source as a whole."""
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import autoup
+
+SOURCE = Path(autoup.__file__).parent
+MODULES = {path.stem: ast.parse(path.read_text()) for path in SOURCE.glob("*.py")}
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (
+                [f"autoup.{alias.name}" for alias in node.names]
+                if node.module == "autoup"
+                else [node.module]
+            )
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def internal(name):
+    return {full.split(".")[1] for full in imports(MODULES[name]) if full.startswith("autoup.")}
+
+
+def test_imports_point_one_way():
+    def visit(name, path):
+        assert name not in path, f"import cycle: {' -> '.join([*path, name])}"
+        for imported in internal(name):
+            visit(imported, [*path, name])
+
+    for name in MODULES:
+        visit(name, [])
+
+
+def test_plain_integers_import_no_torch():
+    def reach(name):
+        return {name}.union(*(reach(each) for each in internal(name)))
+
+    for name in sorted(reach("solver")):
+        assert not [each for each in imports(MODULES[name]) if each.split(".")[0] == "torch"], name
+
+
+def test_modules_and_functions_stay_small():
+    for name, tree in MODULES.items():
+        assert len((SOURCE / f"{name}.py").read_text().splitlines()) < 350, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                doc = node.body[0] if ast.get_docstring(node) is not None else None
+                length = node.end_lineno - node.lineno + 1
+                length -= doc.end_lineno - doc.lineno + 1 if doc else 0
+                assert length <= 60, f"{name}.{node.name}"
+
+
+def test_public_names_are_sorted_documented_and_shown_by_an_example():
+    assert autoup.__all__ == sorted(autoup.__all__)
+    for name in autoup.__all__:
+        if name not in ("__version__", "init"):
+            assert ">>>" in getattr(autoup, name).__doc__, name
+
+
+def test_no_file_has_the_name_of_a_public_function():
+    functions = {name for name in autoup.__all__ if callable(getattr(autoup, name))}
+    assert not functions & set(MODULES)
+
+
+def test_import_adds_under_50_ms_to_torch():
+    code = (
+        "import torch, time; start = time.perf_counter(); import autoup; "
+        "print(time.perf_counter() - start)"
+    )
+
+    def run():
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        return float(done.stdout)
+
+    assert statistics.median(run() for _ in range(3)) < 0.05
