@@ -49,7 +49,7 @@ def phase_equal_(
         - weight: ``(in_channels, out_channels / groups, *kernel_size)``
 
     Example:
-        >>> weight = phase_equal_(torch.empty(8, 4, 3, 3), stride=2)
+        >>> weight = phase_equal_(torch.empty(8, 4, 3, 3, dtype=torch.float64), 2)
         >>> rows = weight[:, :, 0::2].sum(2), weight[:, :, 1::2].sum(2)
         >>> torch.allclose(*rows)
         True

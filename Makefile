@@ -1,0 +1,32 @@
+# make demo: train three decoders on real digits, print a table, write a picture.
+# make test: lint, type check, all tests, README and examples.
+# Each makes .venv from nothing at first use; later calls only look whether it is current.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PINS := pyproject.toml constraints.txt
+
+.PHONY: demo test clean
+
+demo: .venv/.demo
+	$(BIN)/python examples/digits_autoencoder.py
+
+test: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pytest
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: $(PINS) | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo]"
+	touch $@
+
+.venv/.dev: $(PINS) | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv output .pytest_cache .ruff_cache .hypothesis

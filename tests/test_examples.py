@@ -1,0 +1,68 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+SMALL = {
+    "quickstart.py": [],
+    "torchinfo_summary.py": [],
+    "digits_autoencoder.py": ["--epochs", "1", "--limit", "192"],
+}
+
+
+def run(name, *arguments, cwd):
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "MPLCONFIGDIR": str(cwd)}
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_every_example_is_run():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_example_runs(name, tmp_path):
+    done = run(name, *SMALL[name], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_digits_end_in_a_table_and_a_picture(tmp_path):
+    done = run("digits_autoencoder.py", "--epochs", "1", "--limit", "96", cwd=tmp_path)
+    rows = [line for line in done.stdout.splitlines() if re.search(r"\d\.\d{5} +\d", line)]
+    assert [line[:24].strip() for line in rows] == [
+        "k3 s2, output padding",
+        "autoup mirror",
+        "plain k2 s2",
+    ]
+    picture = tmp_path / "output" / "digits_autoencoder.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_mnist_without_torchvision_says_what_to_install(tmp_path):
+    (tmp_path / "torchvision.py").write_text("raise ImportError")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['d', '--data', 'mnist']"
+    code += f"; import runpy; runpy.run_path({str(EXAMPLES / 'digits_autoencoder.py')!r}"
+    code += ", run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert "--data mnist needs torchvision: pip install torchvision" in done.stderr
+
+
+def test_the_readme_starts_with_code_and_names_both_commands():
+    text = (ROOT / "README.md").read_text()
+    assert ">>> " in "\n".join(text.splitlines()[:10])
+    assert "make demo" in text
+    assert "make test" in text

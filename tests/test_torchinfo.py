@@ -1,0 +1,48 @@
+import pytest
+import torch
+import torchinfo
+from oracle import AUTO, artifacts_allowed
+from torch import nn
+
+from autoup import AutoConvTranspose2d
+
+
+def summarise(layer, dims):
+    model = nn.Sequential(layer)
+    columns = ("input_size", "output_size", "kernel_size", "num_params", "mult_adds")
+    return torchinfo.summary(model, (2, 8, *(7,) * dims), col_names=columns, verbose=0)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("out_size", [14, 15])
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_row_with_the_numbers_of_the_plain_layer(dims, out_size, bias):
+    with artifacts_allowed():
+        layer = AUTO[dims](8, 4, 7, out_size, bias=bias)
+    ours, plain = summarise(layer, dims), summarise(layer.to_plain(), dims)
+    (row,) = [info for info in ours.summary_list if info.depth == 1]
+    (expected,) = [info for info in plain.summary_list if info.depth == 1]
+    assert row.class_name == f"AutoConvTranspose{dims}d"
+    assert row.kernel_size == list(layer.kernel_size) == expected.kernel_size
+    assert row.num_params == expected.num_params == sum(p.numel() for p in layer.parameters())
+    assert row.macs == expected.macs > 0
+    assert row.output_size == [2, 4, *(out_size,) * dims]
+    assert len(str(ours).splitlines()) == len(str(plain).splitlines())
+
+
+def test_the_columns_add_up():
+    decoder = nn.Sequential(
+        AutoConvTranspose2d(64, 32, 7, 14), nn.ReLU(), AutoConvTranspose2d(32, 1, 14, 28)
+    )
+    summary = torchinfo.summary(decoder, (1, 64, 7, 7), verbose=0)
+    assert summary.total_params == sum(p.numel() for p in decoder.parameters())
+    assert summary.total_mult_adds == sum(info.macs for info in summary.summary_list[1:])
+
+
+def test_multiply_adds_are_counted_by_output_positions_as_for_every_transposed_convolution():
+    """What torchinfo does with any class name with "Conv" in it: about stride squared high."""
+    layer = AutoConvTranspose2d(8, 4, 7, 14, bias=False)
+    counted = summarise(layer, 2).total_mult_adds
+    true = 2 * 7 * 7 * layer.weight.numel()
+    assert counted == 4 * true
+    assert layer(torch.zeros(2, 8, 7, 7)).shape == (2, 4, 14, 14)
