@@ -192,6 +192,16 @@ def test_phase_equal_layers_keep_the_variance(dims, groups, out_size, pins):
     assert 0.5 < made.var() < 2
 
 
+def test_phase_equal_draws_by_the_phases_that_a_dilation_leaves():
+    torch.manual_seed(0)
+    with artifacts_allowed():
+        layer = AutoConvTranspose2d(32, 32, 12, 48, kernel_size=4, stride=4, dilation=2)
+    made = layer(torch.randn(4, 32, 12, 12))
+    reached = made[..., layer.padding[0] % 2 :: 2, layer.padding[1] % 2 :: 2]
+    assert 0.5 < reached.var() < 2
+    assert reached.count_nonzero() > 0.9 * made.count_nonzero()
+
+
 def test_phase_equal_bias_starts_at_zero():
     assert not AutoConvTranspose2d(4, 2, 7, 14).bias.any()
 

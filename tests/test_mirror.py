@@ -115,6 +115,13 @@ def test_a_mirror_takes_a_pinned_kernel_and_no_bias():
     assert layer.round_trip_shift == (0.5, 0.5)
 
 
+def test_a_pinned_kernel_keeps_the_dilation_where_the_stride_is_one():
+    conv = nn.Conv2d(1, 4, 3, stride=(1, 2), padding=(2, 1), dilation=(2, 1))
+    layer = mirror(conv, 12, kernel_size=(5, 4))
+    assert (layer.kernel_size, layer.dilation) == ((5, 4), (2, 1))
+    assert restored(conv, layer, 12)
+
+
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding", "shift"), [(3, 2, 1, 0.5), (7, 2, 3, 0.5), (2, 2, 0, 0.0)]
 )

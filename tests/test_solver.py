@@ -4,7 +4,7 @@ from statistics import median
 import oracle
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
@@ -71,6 +71,8 @@ def test_pinned_stride_and_dilation_equal_exhaustive_search(s, d):
 
 @settings(max_examples=150, deadline=None)
 @given(i=st.integers(1, 6), more=st.integers(0, 12), s=st.integers(1, 7), d=st.integers(1, 6))
+@example(i=3, more=10, s=6, d=2)
+@example(i=2, more=6, s=6, d=2)
 def test_candidates_are_the_first_of_the_order(i, more, s, d):
     found = candidates(i, i + more, stride=s, dilation=d, limit=3)
     widest = max(each.kernel_size for each in found) + 4 * s

@@ -11,7 +11,8 @@ the first in that order:
 - Where g = 1 and i >= d, a multiple of s makes the phases even, and a large enough one
   covers every pixel; a is 0 or 1, whichever gives an integer p.
 - Elsewhere (d > 1 alone) some places are reached by no kernel, and which ones depends on
-  p modulo d: all a below 2d are tried, and kernels that are no multiple of s too.
+  p modulo d: the smallest a of every residue modulo 2d are tried, and kernels that are no
+  multiple of s too.
 - A kernel that grows by an even number of taps at the same a keeps all it covered, since p
   grows with it. So the smallest kernel that covers as much as possible is found by bisection.
 """
@@ -204,7 +205,7 @@ def _free(i: int, o: int, s: int, d: int, limit: int) -> Iterator[Solution]:
     """Yield the best kernels for every output padding that can be among the first."""
     g = gcd(s, d)
     complete = g == 1 and i >= d
-    for a in range(2 if complete else _padding_stop(o, s, d)):
+    for a in range(2 if complete else _padding_stop(o, s, d, limit)):
         steps = {s} if complete else {1, s}
         starts = [(start, 2 * n) for n in steps for start in (n, 2 * n)]
         found = False
@@ -218,14 +219,15 @@ def _free(i: int, o: int, s: int, d: int, limit: int) -> Iterator[Solution]:
             return
 
 
-def _padding_stop(o: int, s: int, d: int) -> int:
+def _padding_stop(o: int, s: int, d: int, limit: int) -> int:
     """Return the first output padding that need not be tried.
 
-    Which places are reached repeats with d, so an output padding beyond 2d shows nothing
-    new, unless the output is so short that it fits between the holes at the border.
+    Which places are reached repeats with d, so of the output paddings that agree modulo 2d
+    the smallest comes first, unless the output is so short that it fits between the holes
+    at the border.
     """
     most = max(s, d)
-    return min(most, 2 * d) if o >= most else most
+    return min(most, 2 * d * limit) if o >= most else most
 
 
 def _padding(i: int, o: int, k: int, s: int, d: int, a: int) -> int:
