@@ -162,6 +162,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/digits_autoencoder.png"))
     options = parser.parse_args()
 
+    torch.set_num_threads(1)  # The batches are small: on a busy machine threads only wait.
     images = {"digits": load_digits, "mnist": load_mnist}[options.data](options.root)
     images = images[: options.limit]
     test, training = images[: len(images) // 6], images[len(images) // 6 :]

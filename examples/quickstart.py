@@ -14,7 +14,7 @@ print(up)
 picture = up(torch.randn(4, 32, 14, 14))
 assert picture.shape == (4, 1, 28, 28)
 
-# 2. It is the plain layer: same type, same state_dict, same numbers.
+# 2. It is the plain layer: a subclass with the same state_dict and the same numbers.
 plain = nn.ConvTranspose2d(32, 1, 2, stride=2)
 plain.load_state_dict(up.state_dict())
 features = torch.randn(4, 32, 14, 14)
@@ -43,7 +43,7 @@ with warnings.catch_warnings(action="error", category=autoup.ArtifactWarning):
     try:
         AutoConvTranspose2d.mirror(conv, 32, adjoint=True, tied=True)
     except autoup.ArtifactWarning as refusal:
-        print(refusal)
+        print("Refused in strict mode:", refusal)
         reason = str(refusal)
 assert "output_padding=1 shifts the picture 0.5 px" in reason
 

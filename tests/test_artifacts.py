@@ -42,9 +42,10 @@ def test_warns_once_a_layer_and_names_every_axis():
     (message,) = [str(each.message) for each in found]
     assert message == (
         "AutoConvTranspose3d: depth 7 -> 15 (kernel_size=4, stride=2): output_padding=1 shifts "
-        "the picture 0.5 px toward the front. Clean instead: out_size=14 (kernel_size=2, stride=2)."
-        " width 8 -> 15 (kernel_size=2, stride=2): output_padding=1 shifts the picture 0.5 px "
-        "toward the left. Clean instead: out_size=16 (kernel_size=2, stride=2)."
+        "the picture 0.5 px off centre, toward the front. Clean instead: out_size=14 "
+        "(kernel_size=2, stride=2). width 8 -> 15 (kernel_size=2, stride=2): output_padding=1 "
+        "shifts the picture 0.5 px off centre, toward the left. Clean instead: out_size=16 "
+        "(kernel_size=2, stride=2)."
     )
 
 
@@ -94,6 +95,43 @@ def test_points_at_the_callers_line(build):
     assert found.filename == __file__
     lines, first = inspect.getsourcelines(build)
     assert first <= found.lineno < first + len(lines)
+
+
+def test_every_remedy_is_clean_when_followed():
+    conv = nn.Conv2d(1, 4, 3, 2, 1)
+    layer = AutoConvTranspose2d
+    cases = [
+        (partial(layer, 1, 1, 7, 15), partial(layer, 1, 1, 7, 14), "out_size=14 .kernel"),
+        (
+            partial(layer, 1, 1, 7, 15, kernel_size=3),
+            partial(layer, 1, 1, 7, 14),
+            "out_size=14 and kernel_size unpinned .kernel",
+        ),
+        (
+            partial(layer, 1, 1, 7, 15, stride=2),
+            partial(layer, 1, 1, 7, 14, stride=2),
+            "out_size=14 .kernel",
+        ),
+        (
+            partial(layer, 1, 1, 5, 15, stride=2),
+            partial(layer, 1, 1, 5, 15),
+            "leave stride unpinned .kernel_size=3, stride=3",
+        ),
+        (
+            partial(layer.mirror, conv, 33, adjoint=True),
+            partial(layer.mirror, conv, 32),
+            "out_size=32 and adjoint=False .kernel",
+        ),
+        (
+            partial(layer.mirror, conv, 33, kernel_size=3),
+            partial(layer.mirror, conv, 32),
+            "out_size=32 and kernel_size unpinned .kernel",
+        ),
+    ]
+    for flawed, followed, remedy in cases:
+        with pytest.warns(ArtifactWarning, match=f"Clean instead: {remedy}"):
+            flawed()
+        assert caught(followed)[1] == []
 
 
 def test_strict_mode_raises():

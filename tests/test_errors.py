@@ -1,5 +1,6 @@
 """Bad input: each case with its exception and the words of its message."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -66,6 +67,13 @@ BAD = [
     (lambda: Auto2d(4, 2, True, 14), TypeError, "in_size must be an int, got True"),
     (lambda: Auto2d(4, 2, (True, 7), 14), TypeError, "in_size must be an int, got True"),
     (lambda: Auto2d(4, 2, (7, 7.0), 14), TypeError, "in_size must be an int, got 7.0"),
+    (
+        lambda: Auto2d(4, 2, np.array([7, 7]), 14),
+        TypeError,
+        "in_size must be an int, got array([7, 7]) of type ndarray.",
+    ),
+    (lambda: Auto2d(4, 2, torch.tensor([7, 7]), 14), TypeError, "in_size must be an int, got tens"),
+    (lambda: Auto2d(4, 2, 7, 14, padding=1), TypeError, "unexpected keyword argument 'padding'"),
     (lambda: Auto2d(4, 2, 7, None), TypeError, "out_size must be an int, got None"),
     (
         lambda: Auto2d(4, 2, (7, 7, 7), 14),

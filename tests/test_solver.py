@@ -238,6 +238,19 @@ def test_drawing_shows_both_ends_of_the_coverage():
                     assert tuple(tail) == found.coverage[-len(tail) :]
 
 
+def test_scale_is_told_by_how_far_the_ends_lie_from_their_place():
+    for i, o in [(13, 28), (100, 150), (7, 14), (55, 224)]:
+        found = solve(i, o)
+        first = (found.kernel_size - 1) / 2 - found.padding
+        place = (o / i - 1) / 2
+        drift = abs(first - place)
+        text = found.explain().splitlines()[-1]
+        if drift:
+            assert text.endswith(f"the ends lie {drift:.3g} px from their place")
+        else:
+            assert text == f"  scale      {found.stride}, the ratio of the sizes"
+
+
 def test_str_is_one_line_that_names_every_flaw():
     clean, flawed = str(solve(14, 28)), str(solve(14, 28, kernel_size=1))
     assert "\n" not in clean + flawed

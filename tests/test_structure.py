@@ -54,7 +54,7 @@ def test_modules_and_functions_stay_small():
                 doc = node.body[0] if ast.get_docstring(node) is not None else None
                 length = node.end_lineno - node.lineno + 1
                 length -= doc.end_lineno - doc.lineno + 1 if doc else 0
-                assert length <= 60, f"{name}.{node.name}"
+                assert length <= 40, f"{name}.{node.name}"
 
 
 def test_public_names_are_sorted_documented_and_shown_by_an_example():

@@ -22,7 +22,7 @@ def flaws(solution: Solution, axes: Sequence[str]) -> list[str]:
 
     Example:
         >>> flaws(Solution(8, 15, 2, 2, padding=1, output_padding=1), ["height"])
-        ['output_padding=1 shifts the picture 0.5 px toward the top']
+        ['output_padding=1 shifts the picture 0.5 px off centre, toward the top']
     """
     found: list[str] = []
     if not solution.even:
@@ -32,9 +32,10 @@ def flaws(solution: Solution, axes: Sequence[str]) -> list[str]:
         lines = "line holds" if solution.uncovered == 1 else "lines hold"
         found.append(f"{solution.uncovered} dead {lines} nothing but the bias")
     if solution.output_padding:
+        side = " and ".join(_START[axis] for axis in axes)
         found.append(
             f"output_padding={solution.output_padding} shifts the picture "
-            f"{-solution.shift:g} px toward the {' and '.join(_START[axis] for axis in axes)}"
+            f"{-solution.shift:g} px off centre, toward the {side}"
         )
     return found
 
@@ -45,7 +46,7 @@ def describe(solutions: Sequence[Solution], remedies: Sequence[Sequence[Remedy]]
     Example:
         >>> print(describe([Solution(7, 15, 4, 2, 1, 1)] * 2, [[], []]))
         height and width 7 -> 15 (kernel_size=4, stride=2): output_padding=1 shifts the picture \
-0.5 px toward the top and left.
+0.5 px off centre, toward the top and left.
     """
     names = AXES[len(solutions)]
     sentences: list[str] = []

@@ -17,12 +17,20 @@ def as_int(name: str, value: object, minimum: int = 1) -> int:
         14
     """
     if type(value) is not int:
-        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-            raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
-        value = index(value)
+        value = _as_index(name, value)
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}.")
     return value
+
+
+def _as_index(name: str, value: object) -> int:
+    reason = f"{name} must be an int, got {value!r} of type {type(value).__name__}."
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(reason)
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(reason) from None
 
 
 def per_axis(name: str, value: object, dims: int, minimum: int = 1) -> tuple[int, ...]:

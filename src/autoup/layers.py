@@ -13,7 +13,7 @@ from torch import nn
 from autoup.artifacts import warn
 from autoup.checks import as_int
 from autoup.init import phase_equal_
-from autoup.mirroring import Conv, Mirror, check_agreement, read_mirror, tied_weight
+from autoup.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
 from autoup.plan import plan_sizes
 from autoup.solution import Solution
 from autoup.solver import require_smoothness
@@ -26,7 +26,7 @@ else:
 _INITS = ("phase_equal", "torch")
 
 
-class _AutoConvTranspose(_Plain):
+class AutoConvTransposeNd(_Plain):
     """What the three layers share; mixed in ahead of the PyTorch layer."""
 
     _dims: ClassVar[int]
@@ -58,36 +58,22 @@ class _AutoConvTranspose(_Plain):
         dtype: torch.dtype | None = None,
     ) -> None:
         _check_options(bias, smoothness, init, dtype)
-        mirror = None
+        rest: dict[str, Any] = {"groups": groups, "bias": bias, "device": device, "dtype": dtype}
         if encoder is None:
+            shift = None
             plan = plan_sizes(self._dims, in_size, out_size, kernel_size, stride, dilation)
         else:
             mirror = _as_mirror(encoder, out_size, self._dims, kernel_size)
-            plan, conv = mirror.plan, mirror.conv
             check_agreement(mirror, in_channels, out_channels, in_size, stride, dilation, groups)
-            groups, bias = conv.groups, bias and conv.bias is not None
-            device = conv.weight.device if device is None else device
-            dtype = conv.weight.dtype if dtype is None else dtype
-        _check_channels(in_channels, out_channels, groups)
+            plan, shift = mirror.plan, mirror.round_trip_shift
+            rest = inherit(mirror.conv, **rest)
+        _check_channels(in_channels, out_channels, rest["groups"])
         if plan.artifacts:
             warn(f"{type(self).__name__}: {plan.artifacts}")
         # Not by setattr: Module's own is slow, and reset_parameters needs them before it is set up.
-        self.__dict__.update(
-            init=init,
-            in_size=plan.in_size,
-            out_size=plan.out_size,
-            solutions=plan.solutions,
-            round_trip_shift=mirror.round_trip_shift if mirror else None,
-        )
-        super().__init__(  # pyright: ignore[reportUnknownMemberType]
-            in_channels,
-            out_channels,
-            groups=groups,
-            bias=bias,
-            **plan.arguments,
-            device=device,
-            dtype=dtype,
-        )
+        self.__dict__.update(in_size=plan.in_size, out_size=plan.out_size)
+        self.__dict__.update(solutions=plan.solutions, round_trip_shift=shift, init=init)
+        super().__init__(in_channels, out_channels, **plan.arguments, **rest)  # pyright: ignore[reportUnknownMemberType]
 
     @classmethod
     def mirror(
@@ -208,7 +194,7 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         return text
 
 
-class AutoConvTranspose1d(_AutoConvTranspose, nn.ConvTranspose1d):
+class AutoConvTranspose1d(AutoConvTransposeNd, nn.ConvTranspose1d):
     """A ``nn.ConvTranspose1d`` that takes ``in_size`` to exactly ``out_size``.
 
     Arguments, errors and warnings are those of ``AutoConvTranspose2d``, with one spatial axis.
@@ -228,7 +214,7 @@ class AutoConvTranspose1d(_AutoConvTranspose, nn.ConvTranspose1d):
     _plain = nn.ConvTranspose1d
 
 
-class AutoConvTranspose2d(_AutoConvTranspose, nn.ConvTranspose2d):
+class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
     """A ``nn.ConvTranspose2d`` that takes ``in_size`` to exactly ``out_size``.
 
     Kernel, stride, padding and output padding are solved for when the layer is built: no
@@ -290,7 +276,7 @@ stride=(2, 2))
     _plain = nn.ConvTranspose2d
 
 
-class AutoConvTranspose3d(_AutoConvTranspose, nn.ConvTranspose3d):
+class AutoConvTranspose3d(AutoConvTransposeNd, nn.ConvTranspose3d):
     """A ``nn.ConvTranspose3d`` that takes ``in_size`` to exactly ``out_size``.
 
     Arguments, errors and warnings are those of ``AutoConvTranspose2d``, with three spatial axes.

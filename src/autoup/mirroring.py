@@ -7,6 +7,7 @@ the mirror, with its own k, d and p, puts it at s*n + d*(k - 1)/2 - p of its out
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -130,6 +131,28 @@ def check_agreement(
             )
 
 
+def inherit(
+    conv: Conv,
+    groups: int,
+    bias: bool,
+    device: torch.device | str | int | None,
+    dtype: torch.dtype | None,
+) -> dict[str, Any]:
+    """Return groups, bias, device and dtype of the mirror, where not given those of ``conv``.
+
+    Example:
+        >>> inherit(nn.Conv2d(4, 8, 3, groups=2, bias=False), 1, True, None, None)["groups"]
+        2
+    """
+    weight = conv.weight
+    return {
+        "groups": conv.groups if groups == 1 else groups,
+        "bias": bias and conv.bias is not None,
+        "device": weight.device if device is None else device,
+        "dtype": weight.dtype if dtype is None else dtype,
+    }
+
+
 def tied_weight(
     conv: Conv, adjoint: bool, device: torch.device | str | int | None, dtype: torch.dtype | None
 ) -> nn.Parameter:
@@ -227,7 +250,7 @@ def _adjoint(axis: _Axis, i: int, o: int) -> Solution:
     if axis.before != axis.after:
         raise InfeasibleError(
             f"no transposed convolution is the adjoint of padding='same' with kernel_size={k}, "
-            f"dilation={d}: it would crop {p} pixels in front and {axis.after} behind. The "
+            f"dilation={d}: it would crop {p} px in front and {axis.after} px behind. The "
             f"nearest that works is kernel_size={k + 1} in the encoder; or adjoint=False."
         )
     return Solution(i, o, k, s, p, (o + 2 * p - d * (k - 1) - 1) % s, d)
@@ -248,4 +271,6 @@ def _remedies(axis: _Axis, o: int, adjoint: bool, pin: int | None) -> list[Remed
     if pin is not None:
         options.append(("leave kernel_size unpinned", partial(clean, o)))
     nearby = sorted((o - 1, o + 1), key=lambda size: axis.convolve(size) * axis.stride != size)
-    return options + [(f"out_size={size}", partial(clean, size)) for size in nearby]
+    also = " and adjoint=False" if adjoint else ""
+    also += " and kernel_size unpinned" if pin is not None else ""
+    return options + [(f"out_size={size}{also}", partial(clean, size)) for size in nearby]

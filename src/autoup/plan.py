@@ -128,7 +128,8 @@ def _remedies(i: int, o: int, k: int | None, s: int | None, d: int) -> list[Reme
     if d > 1:
         options.append(("dilation=1 and nothing pinned", partial(_best, i, o, None, 1)))
     nearby = sorted((max(i, o - 1), o + 1), key=lambda size: size % i != 0)
-    return options + [(f"out_size={size}", partial(_best, i, size, s, d)) for size in nearby]
+    unpin = "" if k is None else " and kernel_size unpinned"
+    return options + [(f"out_size={size}{unpin}", partial(_best, i, size, s, d)) for size in nearby]
 
 
 def _best(i: int, o: int, s: int | None, d: int) -> Solution:

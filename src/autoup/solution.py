@@ -111,6 +111,7 @@ class Solution:
               uncovered  none
               border     4 pixels covered less than the interior
               shift      none: centred
+              scale      2 for a ratio of 2.15: the ends lie 0.923 px from their place
         """
         i, s, k, p = self.in_size, self.stride, self.kernel_size, self.padding
         a, d = self.output_padding, self.dilation
@@ -124,9 +125,10 @@ class Solution:
             "border": f"{_pixels(self.border)} covered less than the interior"
             if self.border
             else "none",
-            "shift": f"{-self.shift:g} px toward the start, half of output_padding={a}"
+            "shift": f"{-self.shift:g} px off centre, toward the start: half of output_padding={a}"
             if a
             else "none: centred",
+            "scale": self._scale(),
         }
         title = f"{self.in_size} -> {self.out_size} with {self._parameters()}"
         return "\n".join([title, *(f"  {name:<9}  {text}" for name, text in lines.items())])
@@ -146,6 +148,14 @@ class Solution:
         text += f", padding={self.padding}" if self.padding else ""
         text += f", output_padding={self.output_padding}" if self.output_padding else ""
         return text + (f", dilation={self.dilation}" if self.dilation != 1 else "")
+
+    def _scale(self) -> str:
+        """Say how far the ends lie from where an enlargement by out_size / in_size puts them."""
+        i, o, s = self.in_size, self.out_size, self.stride
+        if s * i == o:
+            return f"{s}, the ratio of the sizes"
+        drift = abs(s * i - o) / i * (i - 1) / 2
+        return f"{s} for a ratio of {o / i:.3g}: the ends lie {drift:.3g} px from their place"
 
     def _overlap(self) -> str:
         fewest, most = self._phase_range()
