@@ -247,12 +247,24 @@ def test_works_on_cuda():
     assert torch.allclose(layer.double()(x.cuda()).cpu(), cpu(x))
 
 
-def test_scripts_and_compiles_like_the_plain_layer():
+def test_exports_as_one_transposed_convolution():
     layer, x = AutoConvTranspose2d(4, 2, 7, 14), torch.randn(2, 4, 7, 7)
     exported = torch.export.export(layer, (x,))
     assert torch.equal(exported.module()(x), layer(x))
     calls = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
     assert calls == ["aten.conv_transpose2d.input"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_scripts_and_traces_like_the_plain_layer(mirrored):
+    if mirrored:
+        layer = AutoConvTranspose2d.mirror(nn.Conv2d(2, 4, 3, 2, 1), 14)
+    else:
+        layer = AutoConvTranspose2d(4, 2, 7, 14)
+    x = torch.randn(2, 4, 7, 7)
+    assert torch.equal(torch.jit.script(layer)(x), layer(x))
+    assert torch.equal(torch.jit.trace(layer, x)(x), layer(x))
 
 
 def test_sizes_are_taken_as_int_tuple_list_or_torch_size():

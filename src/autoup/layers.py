@@ -66,7 +66,7 @@ class AutoConvTransposeNd(_Plain):
             mirror = _as_mirror(encoder, out_size, self._dims, kernel_size)
             check_agreement(mirror, in_channels, out_channels, in_size, stride, dilation, groups)
             plan, shift = mirror.plan, mirror.round_trip_shift
-            rest = inherit(mirror.conv, **rest)
+            rest = inherit(mirror.conv, bias, device, dtype)
         _check_channels(in_channels, out_channels, rest["groups"])
         if plan.artifacts:
             warn(f"{type(self).__name__}: {plan.artifacts}")

@@ -132,24 +132,19 @@ def check_agreement(
 
 
 def inherit(
-    conv: Conv,
-    groups: int,
-    bias: bool,
-    device: torch.device | str | int | None,
-    dtype: torch.dtype | None,
+    conv: Conv, bias: bool, device: torch.device | str | int | None, dtype: torch.dtype | None
 ) -> dict[str, Any]:
-    """Return groups, bias, device and dtype of the mirror, where not given those of ``conv``.
+    """Return the groups of ``conv``, and its bias, device and dtype where not given others.
 
     Example:
-        >>> inherit(nn.Conv2d(4, 8, 3, groups=2, bias=False), 1, True, None, None)["groups"]
-        2
+        >>> inherit(nn.Conv2d(4, 8, 3, groups=2, bias=False), True, None, None)["bias"]
+        False
     """
-    weight = conv.weight
     return {
-        "groups": conv.groups if groups == 1 else groups,
+        "groups": conv.groups,
         "bias": bias and conv.bias is not None,
-        "device": weight.device if device is None else device,
-        "dtype": weight.dtype if dtype is None else dtype,
+        "device": conv.weight.device if device is None else device,
+        "dtype": conv.weight.dtype if dtype is None else dtype,
     }
 
 
