@@ -97,6 +97,11 @@ def test_points_at_the_callers_line(build):
     assert first <= found.lineno < first + len(lines)
 
 
+def test_no_remedy_is_a_size_that_the_encoder_refuses():
+    with pytest.warns(ArtifactWarning, match="1 -> 1 .*Clean instead: out_size=2 "):
+        AutoConvTranspose2d.mirror(nn.Conv2d(1, 1, 3, 2, 1), 1)
+
+
 def test_every_remedy_is_clean_when_followed():
     conv = nn.Conv2d(1, 4, 3, 2, 1)
     layer = AutoConvTranspose2d

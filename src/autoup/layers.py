@@ -227,12 +227,13 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
         out_channels: Channels of the output.
         in_size: Spatial input size, in pixels; an int or one per axis.
         out_size: Spatial output size, in pixels; an int or one per axis.
-        encoder: A convolution to mirror (see ``mirror``); its channels and sizes must agree.
+        encoder: A convolution to mirror (see ``mirror``); its channels and sizes must agree,
+            and stride, groups, bias, device and dtype come from it.
         kernel_size: Pins the kernel, in taps; an int or one per axis.
         stride: Pins the stride, in pixels; an int or one per axis.
         dilation: Distance between taps, in pixels; an int or one per axis.
         groups: Blocked connections from input to output channels.
-        bias: Whether to add a learnable bias.
+        bias: Whether to add a learnable bias; with an encoder, only where that has one.
         smoothness: Order of the guarantee against grids; only 0 so far.
         init: ``"phase_equal"`` starts without a grid and with the variance of the input
             (see ``autoup.init.phase_equal_``), the bias at zero; ``"torch"`` draws the

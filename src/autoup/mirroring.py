@@ -265,7 +265,8 @@ def _remedies(axis: _Axis, o: int, adjoint: bool, pin: int | None) -> list[Remed
         options.append(("adjoint=False", partial(clean, o)))
     if pin is not None:
         options.append(("leave kernel_size unpinned", partial(clean, o)))
-    nearby = sorted((o - 1, o + 1), key=lambda size: axis.convolve(size) * axis.stride != size)
+    nearby = [size for size in (o - 1, o + 1) if size >= _smallest_input(axis)]
+    nearby.sort(key=lambda size: axis.convolve(size) * axis.stride != size)
     also = " and adjoint=False" if adjoint else ""
     also += " and kernel_size unpinned" if pin is not None else ""
     return options + [(f"out_size={size}{also}", partial(clean, size)) for size in nearby]
