@@ -4,7 +4,7 @@ from statistics import median
 import oracle
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
@@ -58,28 +58,18 @@ def test_pinned_kernel_equals_exhaustive_search(k, s, d):
                 assert each.coverage == covered_by_torch(each)
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
-@pytest.mark.parametrize("s", [None, 1, 2, 3, 4, 5])
-def test_pinned_stride_and_dilation_equal_exhaustive_search(s, d):
-    for i in range(1, 6):
-        for o in range(i, 14):
+@pytest.mark.parametrize("d", range(1, 7))
+@pytest.mark.parametrize("s", [None, *range(1, 8)])
+def test_candidates_are_the_first_of_the_order(s, d):
+    for i in range(1, 7):
+        for o in range(i, i + 13):
             strides = oracle.nearest_strides(i, o) if s is None else [s]
-            found = solve(i, o, stride=s, dilation=d)
-            assert oracle.as_row(found) == oracle.search(i, o, range(1, 45), strides, d)[0]
-            oracle.assert_properties(found)
-
-
-@settings(max_examples=150, deadline=None)
-@given(i=st.integers(1, 6), more=st.integers(0, 12), s=st.integers(1, 7), d=st.integers(1, 6))
-@example(i=3, more=10, s=6, d=2)
-@example(i=2, more=6, s=6, d=2)
-def test_candidates_are_the_first_of_the_order(i, more, s, d):
-    found = candidates(i, i + more, stride=s, dilation=d, limit=3)
-    widest = max(each.kernel_size for each in found) + 4 * s
-    expected = oracle.search(i, i + more, range(1, widest), [s], d, limit=3)
-    assert [oracle.as_row(each) for each in found] == expected
-    for each in found:
-        oracle.assert_properties(each)
+            found = candidates(i, o, stride=s, dilation=d, limit=4)
+            widest = max(each.kernel_size for each in found) + 4 * max(strides)
+            expected = oracle.search(i, o, range(1, widest), strides, d, limit=4)
+            assert [oracle.as_row(each) for each in found] == expected
+            for each in found:
+                oracle.assert_properties(each)
 
 
 @settings(max_examples=300, deadline=None)
