@@ -202,10 +202,13 @@ def _pinned(i: int, o: int, k: int, s: int, d: int, limit: int) -> Iterator[Solu
 
 
 def _free(i: int, o: int, s: int, d: int, limit: int) -> Iterator[Solution]:
-    """Yield the best kernels for every output padding that can be among the first."""
-    g = gcd(s, d)
-    complete = g == 1 and i >= d
-    for a in range(2 if complete else _padding_stop(o, s, d, limit)):
+    """Yield the best kernels for every output padding that can be among the first.
+
+    Which places are reached repeats with d: of the output paddings that agree modulo 2d the
+    smallest comes first.
+    """
+    complete = gcd(s, d) == 1 and i >= d
+    for a in range(2 if complete else min(max(s, d), 2 * d * limit)):
         steps = {s} if complete else {1, s}
         starts = [(start, 2 * n) for n in steps for start in (n, 2 * n)]
         found = False
@@ -217,17 +220,6 @@ def _free(i: int, o: int, s: int, d: int, limit: int) -> Iterator[Solution]:
                     yield Solution(i, o, k, s, _padding(i, o, k, s, d, a), a, d)
         if found and complete:
             return
-
-
-def _padding_stop(o: int, s: int, d: int, limit: int) -> int:
-    """Return the first output padding that need not be tried.
-
-    Which places are reached repeats with d, so of the output paddings that agree modulo 2d
-    the smallest comes first, unless the output is so short that it fits between the holes
-    at the border.
-    """
-    most = max(s, d)
-    return min(most, 2 * d * limit) if o >= most else most
 
 
 def _padding(i: int, o: int, k: int, s: int, d: int, a: int) -> int:
