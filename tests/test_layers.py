@@ -5,7 +5,6 @@ import statistics
 import timeit
 from itertools import product
 
-import oracle
 import pytest
 import torch
 from oracle import AUTO, PLAIN, artifacts_allowed
@@ -317,7 +316,3 @@ def test_subclasses_keep_their_own_constructor():
 
     mirrored = Named.mirror(nn.Conv2d(1, 4, 3, 2, 1), 28, adjoint=False)
     assert (type(mirrored), mirrored.note) == (Named, "kept")
-
-
-def test_oracle_modules_cover_all_dimensions():
-    assert set(oracle.CONV) == set(AUTO) == set(PLAIN) == {1, 2, 3}

@@ -143,9 +143,11 @@ def test_cost_does_not_grow_with_the_sizes(sizes):
     small = seconds(7, 15)
     assert seconds(*sizes) < 5 * small + 1e-4
     found = solve(*sizes)
-    facts = (found.even, found.uncovered, found.border, found.shift, found.exact)
-    assert facts[0] is True
-    assert facts[1] == 0
+    start = time.perf_counter()
+    assert (found.even, found.uncovered) == (True, 0)
+    assert found.border <= 2 * found.kernel_size
+    assert found.exact <= (found.shift == 0)
+    assert time.perf_counter() - start < 0.01
     assert len(str(found)) < 250
     assert len(found.explain()) < 900
 
