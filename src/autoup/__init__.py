@@ -6,6 +6,7 @@ the sizes meet and the overlap is even.
 """
 
 from autoup import init
+from autoup.decoders import mirror_decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
 from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
 from autoup.solution import Solution
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "candidates",
     "init",
+    "mirror_decoder",
     "solve",
 ]
 

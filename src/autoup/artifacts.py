@@ -11,7 +11,7 @@ from autoup.errors import ArtifactWarning, InfeasibleError
 from autoup.solution import Solution
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-_START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
+START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 Remedy = tuple[str, Callable[[], Solution]]
@@ -32,7 +32,7 @@ def flaws(solution: Solution, axes: Sequence[str]) -> list[str]:
         lines = "line holds" if solution.uncovered == 1 else "lines hold"
         found.append(f"{solution.uncovered} dead {lines} nothing but the bias")
     if solution.output_padding:
-        side = " and ".join(_START[axis] for axis in axes)
+        side = " and ".join(START[axis] for axis in axes)
         found.append(
             f"output_padding={solution.output_padding} shifts the picture "
             f"{-solution.shift:g} px off centre, toward the {side}"

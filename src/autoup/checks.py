@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from operator import index
 from typing import SupportsIndex, cast
 
+INITS = ("phase_equal", "torch")
+
 
 def as_int(name: str, value: object, minimum: int = 1) -> int:
     """Return ``value`` as an int of at least ``minimum``.
@@ -52,6 +54,33 @@ def per_axis(name: str, value: object, dims: int, minimum: int = 1) -> tuple[int
             f"{name} must be an int or have {dims} entries, one per axis, got {value}."
         )
     return tuple([as_int(name, entry, minimum) for entry in entries])
+
+
+def check_flags(**flags: object) -> None:
+    """Refuse flags that are not bools.
+
+    Raises:
+        TypeError: A flag is anything but True or False.
+
+    Example:
+        >>> check_flags(bias=True)
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, got {value!r}.")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        ValueError: It is none of them.
+
+    Example:
+        >>> check_choice("init", "torch", INITS)
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def require_growth(in_size: int, out_size: int) -> None:

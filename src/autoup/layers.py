@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autoup.artifacts import warn
-from autoup.checks import as_int
+from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.init import phase_equal_
 from autoup.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
 from autoup.plan import plan_sizes
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     _Plain = nn.ConvTranspose2d
 else:
     _Plain = object
-
-_INITS = ("phase_equal", "torch")
 
 
 class AutoConvTransposeNd(_Plain):
@@ -128,7 +126,7 @@ class AutoConvTransposeNd(_Plain):
             AutoConvTranspose2d(32, 1, in_size=(14, 14), out_size=(28, 28), \
 kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         """
-        _check_flags(adjoint=adjoint, tied=tied)
+        check_flags(adjoint=adjoint, tied=tied)
         mirror = read_mirror(encoder, out_size, cls._dims, adjoint=adjoint, kernel_size=kernel_size)
         shared = tied_weight(mirror.conv, adjoint, device, dtype) if tied else None
         layer = cls(
@@ -300,21 +298,14 @@ class AutoConvTranspose3d(AutoConvTransposeNd, nn.ConvTranspose3d):
 
 def _check_options(bias: object, smoothness: int, init: object, dtype: object) -> None:
     if not isinstance(bias, bool):
-        _check_flags(bias=bias)
+        check_flags(bias=bias)
     if smoothness or type(smoothness) is not int:
         require_smoothness(smoothness)
-    if init not in _INITS:
-        raise ValueError(f"init must be one of {', '.join(map(repr, _INITS))}, got {init!r}.")
+    check_choice("init", init, INITS)
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a torch.dtype, got {dtype!r}.")
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise TypeError(f"dtype must be a floating-point or complex type, got {dtype}.")
-
-
-def _check_flags(**flags: object) -> None:
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:

@@ -1,0 +1,232 @@
+"""Capture the graph of one forward pass, without arithmetic and without a trace on the encoder.
+
+The graph is that of ``torch.export``: operators of ATen, each with the shape of its result and
+the module that called it. What is captured is a copy of the encoder which shares its tensors,
+in evaluation mode and without hooks, so that nothing the forward pass does reaches the encoder.
+"""
+
+import copy
+import io
+import logging
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from autoup.checks import as_int
+
+Output = int | str | Callable[[Any], Any] | None
+
+_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+_BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+class _Picked(nn.Module):
+    """The encoder, and the tensor that is picked from what it returns."""
+
+    def __init__(self, encoder: nn.Module, output: Output) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.output = output
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _pick(self.encoder(x), self.output)
+
+
+class _NoTensorError(TypeError):
+    """What the encoder returns is no tensor, or ``output`` picks none."""
+
+
+def check_input_size(input_size: object) -> tuple[int, ...]:
+    """Return ``input_size`` as a tuple of ints: batch, channels, and one to three axes.
+
+    Raises:
+        TypeError: It is not a tuple or list of ints.
+        ValueError: An entry is below 1, or there are not three to five.
+
+    Example:
+        >>> check_input_size([1, 3, 224, 224])
+        (1, 3, 224, 224)
+    """
+    if not isinstance(input_size, tuple | list):
+        raise TypeError(
+            f"input_size must be a tuple such as (1, 3, 224, 224), got {input_size!r} "
+            f"of type {type(input_size).__name__}."
+        )
+    sizes = tuple([as_int("input_size", size) for size in cast("Sequence[object]", input_size)])
+    if not 3 <= len(sizes) <= 5:
+        raise ValueError(
+            f"input_size must have 3 to 5 entries, batch and channels first, got {sizes}: "
+            "for pictures (1, 3, 224, 224)."
+        )
+    return sizes
+
+
+def capture(
+    encoder: nn.Module, input_size: tuple[int, ...], output: Output
+) -> torch.export.ExportedProgram:
+    """Capture one forward pass of ``encoder``; the tensor that ``output`` picks ends the graph.
+
+    Raises:
+        TypeError: The encoder is not a module that can be captured, or returns no tensor.
+        ValueError: The encoder refuses the size, or its path depends on values.
+
+    Example:
+        >>> program = capture(nn.Sequential(nn.Conv2d(1, 8, 3)), (1, 1, 9, 9), None)
+        >>> [node.name for node in program.graph.nodes if node.op == "call_function"]
+        ['conv2d']
+    """
+    _check_encoder(encoder)
+    twin = _detach(encoder)
+    tensor = next((each for each in encoder.parameters() if each.is_floating_point()), None)
+    dtype, device = (None, None) if tensor is None else (tensor.dtype, tensor.device)
+    example = torch.empty(input_size, dtype=dtype, device=device)
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+            return torch.export.export(_Picked(twin, output), (example,), strict=False)
+    except _NoTensorError:
+        raise
+    except Exception as error:
+        names = {id(module): name for name, module in twin.named_modules()}
+        raise ValueError(_explain(error, names, input_size)) from error
+
+
+def _check_encoder(encoder: object) -> None:
+    if not isinstance(encoder, nn.Module):
+        raise TypeError(f"encoder must be an nn.Module, got {encoder!r}.")
+    if isinstance(encoder, torch.jit.ScriptModule):
+        raise TypeError(
+            "encoder is a torch.jit.ScriptModule, whose graph is fixed: "
+            "pass the module that it was made from."
+        )
+    for name, parameter in encoder.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"encoder has a lazy parameter, {name}, whose size is not known yet: "
+                "pass one batch through it first."
+            )
+
+
+def _detach(encoder: nn.Module) -> nn.Module:
+    """Copy the modules, share their tensors, leave out their hooks, and set evaluation mode."""
+    tensors = [value for module in encoder.modules() for value in vars(module).values()]
+    tensors += [*encoder.parameters(), *encoder.buffers()]
+    shared = {id(each): each for each in tensors if isinstance(each, torch.Tensor)}
+    try:
+        twin = copy.deepcopy(encoder, cast("dict[int, Any]", shared))
+    except Exception as error:
+        raise TypeError(
+            f"encoder cannot be copied ({type(error).__name__}: {_first_line(error)}), and only "
+            "a copy can be captured without changing it: pass the module without its wrapper, "
+            "or the attribute that cannot be copied."
+        ) from error
+    for module in twin.modules():
+        module.training = False
+        for hooks in _HOOKS:
+            getattr(module, hooks).clear()
+    return twin
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the capture tells its own developers from the user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _pick(returned: Any, output: Output) -> torch.Tensor:
+    if output is None:
+        picked, asked = returned, "pick one of them with output=0, a key, or a function"
+    elif callable(output):
+        picked, asked = output(returned), "output must be a function that returns a tensor"
+    elif isinstance(returned, torch.Tensor):
+        raise _NoTensorError(
+            f"output={output!r} picks from several outputs, but in evaluation mode the encoder "
+            "returns one tensor: leave output out."
+        )
+    else:
+        picked, asked = _look_up(returned, output), "output must pick a tensor"
+    if not isinstance(picked, torch.Tensor):
+        raise _NoTensorError(f"encoder returns {_outline(picked)}, no tensor: {asked}.")
+    if not (picked.is_floating_point() or picked.is_complex()):
+        raise _NoTensorError(
+            f"encoder returns a tensor of {picked.dtype}, from which no picture can be made: "
+            "pick a floating-point tensor with output=."
+        )
+    return picked
+
+
+def _look_up(returned: Any, output: int | str) -> Any:
+    try:
+        return returned[output]
+    except (TypeError, KeyError, IndexError):
+        if isinstance(output, str) and hasattr(returned, output):
+            return getattr(returned, output)
+        raise _NoTensorError(
+            f"output={output!r} picks nothing from what the encoder returns, "
+            f"{_outline(returned)}: pass one of its positions or keys, or a function."
+        ) from None
+
+
+def _outline(value: Any) -> str:
+    """Name a returned value, and for a container what it holds."""
+    name = type(value).__name__
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return f"{name}({', '.join(f'{key!r}: {_outline(each)}' for key, each in items)})"
+    if isinstance(value, tuple | list):
+        return f"{name}({', '.join(map(_outline, cast('Sequence[object]', value)))})"
+    return "None" if value is None else f"a {name}"
+
+
+def _explain(error: Exception, names: dict[int, str], input_size: tuple[int, ...]) -> str:
+    """Say what failed, in which layer and line, and what to pass instead."""
+    place = _place(error, names)
+    if type(error).__name__ in _BY_VALUE:
+        return (
+            f"encoder cannot be captured: its path depends on the values in a tensor{place}. "
+            "A decoder mirrors one fixed path: pass the part of the encoder without that "
+            "line, or decide the branch outside of forward."
+        )
+    return (
+        f"encoder refuses an input of input_size={input_size}{place}: "
+        f"{type(error).__name__}: {_first_line(error)}. "
+        f"Pass a size for which encoder(torch.zeros({input_size})) runs; if it does run, that "
+        "line needs real values: pass the part of the encoder without it."
+    )
+
+
+def _place(error: Exception, names: dict[int, str]) -> str:
+    """Return the innermost layer of the encoder that the error came through, and the line."""
+    layer = line = ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        module = _owner(frame, frame.f_code)
+        if names.get(id(module)):
+            layer = f" in layer {names[id(module)]!r} ({type(module).__name__})"
+        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+            line = f" at {frame.f_code.co_filename}:{number}"
+    return layer + line
+
+
+def _owner(frame: FrameType, code: CodeType) -> object:
+    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or ["no message"]
+    return lines[0].rstrip(".")

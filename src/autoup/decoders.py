@@ -1,0 +1,260 @@
+"""Generate the decoder of a whole encoder: from its output back to exactly its input's shape."""
+
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
+
+from autoup.axes import is_lost, map_order
+from autoup.capture import Output, capture, check_input_size
+from autoup.checks import INITS, as_int, check_choice, check_flags
+from autoup.drift import warn_of_artifacts
+from autoup.errors import ArtifactWarning, InfeasibleError
+from autoup.layers import AutoConvTransposeNd
+from autoup.parts import Part, read_parts
+from autoup.pieces import CONV, Layers, Settings, build_norm
+from autoup.solver import require_smoothness
+from autoup.stages import undo, undo_block
+from autoup.tracing import read_steps, where
+
+_STAGES = ("block", "resolution")
+_WORN = ("norm", "activation")
+_SPATIAL = (AutoConvTransposeNd, nn.Upsample)
+_WEIGHTED = ("convolution", "transposed", "linear", "block")
+
+
+def mirror_decoder(
+    encoder: nn.Module,
+    input_size: Sequence[int],
+    *,
+    output: Output = None,
+    stages: str = "block",
+    refine: int = 0,
+    adjoint: bool = False,
+    tied: bool = False,
+    output_activation: nn.Module | None = None,
+    smoothness: int = 0,
+    init: str = "phase_equal",
+) -> nn.Sequential:
+    """Build the decoder that takes the output of ``encoder`` back to exactly ``input_size``.
+
+    Example:
+        >>> encoder = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1))
+        >>> decoder = mirror_decoder(encoder, (1, 1, 28, 28))
+        >>> decoder(encoder(torch.zeros(5, 1, 28, 28))).shape
+        torch.Size([5, 1, 28, 28])
+    """
+    sizes = check_input_size(input_size)
+    _check_options(stages, refine, adjoint, tied, output_activation)
+    check_choice("init", init, INITS)
+    require_smoothness(smoothness)
+    program = capture(encoder, sizes, output)
+    steps = read_steps(program)
+    parts = read_parts(steps, fold=not adjoint, merge=stages == "resolution")
+    end = steps[-1].after
+    value = end.node.meta["val"]
+    settings = Settings(
+        adjoint,
+        _sharer(program, encoder, tied),
+        {"smoothness": smoothness, "init": init},
+        {"device": value.device, "dtype": value.dtype},
+    )
+    with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
+        decoder = _build(parts, settings, refine)
+    _check_result(decoder, end.shape, sizes, settings)
+    if output_activation is not None:
+        decoder.add_module("output_activation", output_activation)
+    warn_of_artifacts(decoder, sizes)
+    return decoder
+
+
+def _check_options(
+    stages: object, refine: object, adjoint: object, tied: object, output_activation: object
+) -> None:
+    check_choice("stages", stages, _STAGES)
+    as_int("refine", refine, 0)
+    check_flags(adjoint=adjoint, tied=tied)
+    if tied and not adjoint:
+        raise ValueError(
+            "tied=True needs adjoint=True: a clean mirror has a kernel of its own; "
+            "pass adjoint=True, or leave tied out."
+        )
+    if output_activation is not None and not isinstance(output_activation, nn.Module):
+        raise TypeError(
+            f"output_activation must be an nn.Module such as nn.Sigmoid(), "
+            f"got {output_activation!r}."
+        )
+
+
+def _sharer(program: torch.export.ExportedProgram, encoder: nn.Module, tied: bool) -> Any:
+    """Return the function that finds the encoder's Parameter behind a node; None for others."""
+    paths = program.graph_signature.inputs_to_parameters if tied else {}
+
+    def share(node: Any) -> nn.Parameter | None:
+        path = paths.get(node.name)
+        return None if path is None else encoder.get_parameter(path.removeprefix("encoder."))
+
+    return share
+
+
+def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequential:
+    """Undo the layers from the last to the first.
+
+    The normalisation and activation that follow a layer of the encoder follow the mirror of
+    the next one, so that channels fit. The mirror of the first layer with weights stays bare.
+    """
+    layers, worn = _sort(parts)
+    weighted = [number for number, part in enumerate(layers) if part.kind in _WEIGHTED]
+    first = weighted[0] if weighted else len(layers)
+    children = _Children()
+    for number in range(len(layers) - 1, -1, -1):
+        part, bare = layers[number], number <= first
+        dress = [] if bare else worn[number - 1]
+        with _naming(part, parts):
+            if part.kind == "block":
+                children.put(part.step.name, _build_block(part, dress, bare, settings))
+            else:
+                # A normalisation stood in for the bias, and none follows the mirror.
+                bias = bare and any(each.norm for each in worn[number])
+                children.put(part.step.name, undo(part, settings, bias=bias))
+                for each in dress:
+                    children.put(each.step.name, _wear(each, settings))
+        if not bare and _is_stage(part):
+            children.put(f"{part.step.name}.refine", _refine(part, parts, refine, settings))
+    return nn.Sequential(children.modules)
+
+
+def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:
+    """Return the layers, and for each the normalisations and activations that follow it."""
+    layers: list[Part] = []
+    worn: list[list[Part]] = []
+    for part in parts:
+        if part.kind not in _WORN:
+            layers.append(part)
+            worn.append([])
+        elif layers:
+            worn[-1].append(part)
+    return layers, worn
+
+
+def _build_block(part: Part, dress: Sequence[Part], bare: bool, settings: Settings) -> Layers:
+    """Build one stage; what it does not wear from the layer before comes from the block."""
+    norm = None if bare or any(each.norm for each in dress) else part.norm
+    activate = None if bare or any(each.activation for each in dress) else part.activation
+    idle = norm is not None or any(each.norm for each in dress)
+    layers = undo_block(part, norm, activate, settings, bias=not idle)
+    for each in dress:
+        layers += _wear(each, settings)
+    return layers
+
+
+def _wear(part: Part, settings: Settings) -> Layers:
+    if part.norm:
+        return [("norm", build_norm(part.norm, part.after.shape, settings))]
+    return [("activation", part.activation())] if part.activation else []
+
+
+def _is_stage(part: Part) -> bool:
+    """Whether a part of a map of pictures is a block, or changes the resolution."""
+    order = map_order(part.before.layout)
+    if order is None or list(order) != sorted(order):
+        return False
+    changes = part.before.shape[2:] != part.after.shape[2:]
+    return part.kind == "block" or (changes and part.kind in ("convolution", "resize"))
+
+
+def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -> Layers:
+    """Return ``count`` convolutions of 3 taps with the encoder's commonest normalisation."""
+    norms = Counter(each.norm for each in parts if each.norm).most_common(1)
+    activate = part.activation or next((p.activation for p in parts if p.activation), None)
+    channels, dims = part.before.shape[1], len(part.before.shape) - 2
+    layers: Layers = []
+    for _ in range(count):
+        conv = CONV[dims](channels, channels, 3, padding=1, bias=not norms, **settings.factory)
+        layers.append(("convolution", conv))
+        if norms:
+            norm = build_norm(replace(norms[0][0], shape=()), part.before.shape, settings)
+            layers.append(("norm", norm))
+        layers += [("activation", activate())] if activate else []
+    return layers
+
+
+class _Children:
+    """Modules by name, in order; several under one name become a ``nn.Sequential``."""
+
+    def __init__(self) -> None:
+        self.modules: OrderedDict[str, nn.Module] = OrderedDict()
+
+    def put(self, path: str, layers: Layers) -> None:
+        if len(layers) == 1:
+            self.modules[self._free(path)] = layers[0][1]
+        elif layers:
+            inner = _Children()
+            for word, layer in layers:
+                inner.put(word, [(word, layer)])
+            self.modules[self._free(path)] = nn.Sequential(inner.modules)
+
+    def _free(self, path: str) -> str:
+        """Return a name that is neither taken nor an attribute of ``nn.Sequential``."""
+        name = path.replace(".", "_")
+        name = f"layer_{name}" if name.isdigit() else name  # append() counts on from a number
+        name += "_" if hasattr(nn.Sequential(), name) else ""
+        numbered = (f"{name}_{number}" for number in count(2))
+        return name if name not in self.modules else next(
+            each for each in numbered if each not in self.modules
+        )  # fmt: skip
+
+
+@contextmanager
+def _naming(part: Part, parts: Sequence[Part]) -> Iterator[None]:
+    """Tell in an error which layer of the encoder it is about."""
+    try:
+        yield
+    except InfeasibleError as error:
+        raise InfeasibleError(f"layer {part.step.name!r}: {error}") from None
+    except ValueError as error:
+        lost = next((each for each in parts if is_lost(each.after.layout)), None)
+        if lost is None:
+            raise
+        raise ValueError(
+            f"encoder has no grid of pixels behind layer {lost.step.name!r}"
+            f"{where(lost.step.nodes[-1])}: its output {lost.after.shape} mixes the "
+            f"{lost.before.shape} before it with something else, such as a class token. "
+            f"A decoder needs the grid: pass the part of the encoder before that layer, or an "
+            f"encoder without the extra tokens. ({error})"
+        ) from None
+
+
+def _check_result(
+    decoder: nn.Module, shape: Sequence[int], input_size: tuple[int, ...], settings: Settings
+) -> None:
+    """Refuse a decoder without a spatial layer, or with another output; found without arithmetic.
+
+    A doubled batch shows that the decoder is not bound to the one it was made with.
+    """
+    if not any(isinstance(each, _SPATIAL) for each in decoder.modules()):
+        raise ValueError(
+            "encoder has no spatial layer: mirror_decoder needs at least one convolution or "
+            f"pooling between the input {input_size} and the output {tuple(shape)}."
+        )
+    tensors = {
+        name: torch.empty_like(each, device="meta")
+        for name, each in [*decoder.named_parameters(), *decoder.named_buffers()]
+    }
+    example = torch.empty(
+        (2 * shape[0], *shape[1:]), device="meta", dtype=settings.factory["dtype"]
+    )
+    with torch.no_grad():
+        made = functional_call(decoder, tensors, (example,)).shape
+    if tuple(made) != (2 * input_size[0], *input_size[1:]):
+        raise ValueError(
+            f"encoder cannot be mirrored: for an output of {tuple(example.shape)} its decoder "
+            f"makes {tuple(made)}. Layers that mix the batch into other dimensions do that."
+        )

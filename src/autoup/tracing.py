@@ -1,0 +1,243 @@
+"""Cut a captured graph at the points that all data passes through.
+
+These points are the dominators of the output: the tensors that lie on every path from the input
+to it. Between two of them that follow each other lies a step: one operator in a chain, or a
+whole block, residual, dense, squeeze-and-excite or whatever else.
+"""
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any, cast
+
+import torch
+from torch.fx import Node
+
+from autoup import axes
+from autoup.axes import Layout
+from autoup.operators import RESHAPES, VIEWS, argument, name_of, order_of
+
+Edges = dict[Node, list[Node]]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A tensor that all data passes through.
+
+    Args:
+        node: Its node in the graph.
+        shape: Its shape, batch included.
+        layout: What its dimensions mean; None where that is unknown.
+    """
+
+    node: Node
+    shape: tuple[int, ...]
+    layout: Layout | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happens between two points that follow each other.
+
+    Args:
+        nodes: The operators, in the order in which they run; the last makes ``after``.
+        before: The point that it starts from.
+        after: The point that it leads to.
+        name: Path of the layer or layers, with dots.
+        weights: How many numbers the parameters hold that the operators use.
+    """
+
+    nodes: tuple[Node, ...]
+    before: Point
+    after: Point
+    name: str
+    weights: int
+
+
+def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
+    """Return the steps from the input to the output, in order.
+
+    Raises:
+        ValueError: The output does not depend on the input.
+
+    Example:
+        >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU())
+        >>> from autoup.capture import capture
+        >>> [step.name for step in read_steps(capture(encoder, (1, 1, 9, 9), None))]
+        ['0', '1']
+    """
+    nodes = list(program.graph.nodes)
+    source = next(n for n in nodes if n.name in program.graph_signature.user_inputs)
+    target = cast("Node", nodes[-1].args[0][0])
+    edges = _read_edges(nodes, source)
+    passed, cuts = _dominators(edges, source, target)
+    layouts = _follow(passed, edges, source)
+    points = [Point(n, tuple(n.meta["val"].shape), layouts.get(n)) for n in cuts]
+    names, parameters = _Names(passed), set(program.graph_signature.inputs_to_parameters)
+    place = {node: number for number, node in enumerate(passed)}
+    steps: list[Step] = []
+    for before, after in pairwise(points):
+        inside = tuple(passed[place[before.node] + 1 : place[after.node] + 1])
+        weights = _count_weights(inside, place, parameters)
+        steps.append(Step(inside, before, after, names.of(inside), weights))
+    return steps
+
+
+def _count_weights(nodes: Sequence[Node], data: Container[Node], parameters: set[str]) -> int:
+    """Count the numbers in all parameters that lead to the operators without passing data."""
+    seen: set[Node] = set()
+    waiting = [each for node in nodes for each in node.all_input_nodes]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen and node not in data:
+            seen.add(node)
+            waiting.extend(node.all_input_nodes)
+    return sum(prod(node.meta["val"].shape) for node in seen if node.name in parameters)
+
+
+def _read_edges(nodes: Sequence[Node], source: Node) -> Edges:
+    """Return for each node that depends on the input the nodes whose values it reads.
+
+    An operator that writes in place changes the tensor that it writes to, and every view of
+    it: whoever reads one of them later depends on the writer.
+    """
+    place = {node: number for number, node in enumerate(nodes)}
+    bases: dict[Node, Node] = {}
+    parts: set[Node] = set()
+    writes: dict[Node, list[Node]] = {}
+    edges: Edges = {source: []}
+    for node in nodes:
+        if node.op != "call_function":
+            continue
+        read: list[Node] = []
+        for each in node.all_input_nodes:
+            now = [each]
+            for writer in writes.get(bases.get(each, each), []):
+                if place[writer] > place[each]:
+                    now = [*(now if each in parts or writer in parts else []), writer]
+            read += now
+        if depends := [each for each in dict.fromkeys(read) if each in edges]:
+            edges[node] = depends
+        name, first = name_of(node), node.args[0] if node.args else None
+        if isinstance(first, Node) and (_writes(name) or name in VIEWS):
+            bases[node] = bases.get(first, first)
+            if name in VIEWS or first in parts:
+                parts.add(node)
+            if _writes(name):
+                writes.setdefault(bases[node], []).append(node)
+    return edges
+
+
+def _writes(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__")
+
+
+def _dominators(edges: Edges, source: Node, target: Node) -> tuple[list[Node], list[Node]]:
+    """Return the nodes between input and output, and those of them that lie on every path."""
+    import networkx  # Here, since it takes longer to import than the rest of this package.
+
+    if target not in edges or target is source:
+        raise ValueError(
+            "encoder has an output that does not depend on its input: "
+            "pick another output with output=."
+        )
+    passed = {target}
+    waiting = [target]
+    while waiting:
+        for node in edges[waiting.pop()]:
+            if node not in passed:
+                passed.add(node)
+                waiting.append(node)
+    graph: Any = networkx.DiGraph()
+    graph.add_edges_from((each, node) for node in passed for each in edges[node])
+    above: dict[Node, Node] = networkx.immediate_dominators(graph, source)
+    chain = [target]
+    while chain[-1] is not source:
+        chain.append(above[chain[-1]])
+    cuts = [node for node in reversed(chain) if isinstance(node.meta.get("val"), torch.Tensor)]
+    return [node for node in edges if node in passed], cuts
+
+
+def _follow(nodes: Sequence[Node], edges: Edges, source: Node) -> dict[Node, Layout]:
+    """Return what the dimensions of each tensor mean, where that is known."""
+    layouts = {source: axes.start(source.meta["val"].shape)}
+    for node in nodes:
+        value = node.meta.get("val")
+        if node is source:
+            continue
+        shape = tuple((value if isinstance(value, torch.Tensor) else value[0]).shape)
+        for found in _candidates(node, shape, edges[node], layouts):
+            if found is not None and len(found) == len(shape):
+                layouts[node] = found
+                break
+    return layouts
+
+
+def _candidates(
+    node: Node, shape: tuple[int, ...], inputs: Sequence[Node], layouts: dict[Node, Layout]
+) -> Iterator[Layout | None]:
+    """Yield what the layout may be, the surest first."""
+    known = [each for each in inputs if each in layouts]
+    if not known:
+        return
+    name, layout = name_of(node).rstrip("_"), layouts[known[0]]
+    dims = None if name == "getitem" else argument(node, 1, "dim", None)
+    if order := order_of(node, len(layout)):
+        yield axes.permuted(layout, order)
+    elif name in RESHAPES:
+        yield axes.reshaped(layout, shape)
+    elif name.startswith("conv") and len(layout) == len(shape):
+        yield axes.convolved(layout, shape)
+    elif name == "linear":
+        yield (*layout[:-1], ((axes.CHANNEL, shape[-1]),))
+    elif name == "select":
+        yield axes.reduced(layout, [argument(node, 1, "dim", 0)], keepdim=False)
+    elif dims is not None and len(layout) > len(shape):
+        yield axes.reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
+    for each in known:
+        if tuple(_shape(each)) == shape:
+            yield layouts[each]
+    for each in known:
+        yield axes.relabelled(layouts[each], shape)
+
+
+def _shape(node: Node) -> Sequence[int]:
+    value = node.meta.get("val")
+    return value.shape if isinstance(value, torch.Tensor) else ()
+
+
+def where(node: Node) -> str:
+    """Return the line of code that called an operator, as far as it is known."""
+    trace: str = node.meta.get("stack_trace") or ""
+    lines = [line.strip() for line in trace.splitlines() if line.lstrip().startswith("File ")]
+    return f" ({lines[-1].rpartition(', in ')[0]})" if lines else ""
+
+
+class _Names:
+    """Paths of the layers that operators belong to."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        stacks = [_stack(node) for node in nodes]
+        self._parents = {path for stack in stacks for path in stack[:-1]}
+
+    def of(self, nodes: Sequence[Node]) -> str:
+        """Return the innermost layer that holds all the operators, or the operator's own name.
+
+        A layer that holds other layers, or does more, is told by the operator as well.
+        """
+        stacks = [_stack(node) for node in nodes]
+        shared = [each[0] for each in zip(*stacks, strict=False) if len(set(each)) == 1]
+        path = shared[-1] if shared else ""
+        if len(nodes) > 1 and path:
+            return path
+        operator = nodes[-1].name.rstrip("_") if not path else name_of(nodes[-1]).rstrip("_")
+        leaf = path and path not in self._parents
+        return path if leaf else ".".join(filter(None, (path, operator)))
+
+
+def _stack(node: Node) -> list[str]:
+    """Return the paths of the layers that called this operator, outermost first."""
+    stack = cast("dict[str, tuple[str, Any]]", node.meta.get("nn_module_stack") or {})
+    paths = [path.partition("encoder")[2].lstrip(".") for path, _ in stack.values()]
+    return [path for path in paths if path]
