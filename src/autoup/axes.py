@@ -7,7 +7,9 @@ features, ``"0"``, ``"1"``, ``"2"`` the spatial axes, and ``"?"`` what is lost.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from math import prod
+from operator import itemgetter
 
 Factor = tuple[str, int]
 Layout = tuple[tuple[Factor, ...], ...]
@@ -71,8 +73,14 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout:
                 whole = part
             entry.append((label, whole))
         fits = prod(each for _, each in entry) == size
-        entries.append(tuple(entry) if fits else ((LOST, size),))
+        entries.append(_joined(entry) if fits else ((LOST, size),))
     return _label_units(tuple(entries), shape)
+
+
+def _joined(entry: Sequence[Factor]) -> tuple[Factor, ...]:
+    """Join factors of one axis that lie side by side."""
+    runs = groupby(entry, key=itemgetter(0))
+    return tuple((label, prod(size for _, size in run)) for label, run in runs)
 
 
 def _label_units(layout: Layout, shape: Sequence[int]) -> Layout:
@@ -150,14 +158,14 @@ def map_order(layout: Layout | None) -> tuple[int, ...] | None:
         >>> map_order(permuted(start((1, 3, 8, 8)), (0, 2, 3, 1)))
         (0, 3, 1, 2)
     """
-    if layout is None or len(layout) < 3 or not _labelled(layout[0], BATCH):
+    if layout is None or len(layout) < 3 or BATCH not in dict(layout[0]):
         return None
-    channels = [axis for axis, entry in enumerate(layout[1:], 1) if _labelled(entry, CHANNEL)]
+    channels = [axis for axis, entry in enumerate(layout[1:], 1) if _holds_channels(entry)]
     spatial = [axis for axis, entry in enumerate(layout[1:], 1) if is_spatial(entry)]
     if len(channels) != 1 or len(spatial) != len(layout) - 2:
         return None
     return (0, *channels, *spatial)
 
 
-def _labelled(entry: Sequence[Factor], name: str) -> bool:
-    return bool(entry) and all(label == name for label, _ in entry)
+def _holds_channels(entry: Sequence[Factor]) -> bool:
+    return bool(entry) and all(label == CHANNEL for label, _ in entry)

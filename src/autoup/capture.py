@@ -24,7 +24,7 @@ from autoup.checks import as_int
 
 Output = int | str | Callable[[Any], Any] | None
 
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -41,7 +41,7 @@ class _Picked(nn.Module):
         return _pick(self.encoder(x), self.output)
 
 
-class _NoTensorError(TypeError):
+class _NoTensorError(Exception):
     """What the encoder returns is no tensor, or ``output`` picks none."""
 
 
@@ -92,8 +92,8 @@ def capture(
     try:
         with _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
             return torch.export.export(_Picked(twin, output), (example,), strict=False)
-    except _NoTensorError:
-        raise
+    except _NoTensorError as error:
+        raise TypeError(str(error)) from None
     except Exception as error:
         names = {id(module): name for name, module in twin.named_modules()}
         raise ValueError(_explain(error, names, input_size)) from error
@@ -191,7 +191,7 @@ def _outline(value: Any) -> str:
         return f"{name}({', '.join(f'{key!r}: {_outline(each)}' for key, each in items)})"
     if isinstance(value, tuple | list):
         return f"{name}({', '.join(map(_outline, cast('Sequence[object]', value)))})"
-    return "None" if value is None else f"a {name}"
+    return "None" if value is None else name
 
 
 def _explain(error: Exception, names: dict[int, str], input_size: tuple[int, ...]) -> str:

@@ -17,16 +17,16 @@ from autoup.capture import Output, capture, check_input_size
 from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.drift import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
-from autoup.layers import AutoConvTransposeNd
+from autoup.operators import Norm
 from autoup.parts import Part, read_parts
 from autoup.pieces import CONV, Layers, Settings, build_norm
 from autoup.solver import require_smoothness
-from autoup.stages import undo, undo_block
-from autoup.tracing import read_steps, where
+from autoup.stages import undo
+from autoup.tracing import Point, read_steps, value_of, where
 
 _STAGES = ("block", "resolution")
 _WORN = ("norm", "activation")
-_SPATIAL = (AutoConvTransposeNd, nn.Upsample)
+_SPATIAL = ("convolution", "transposed", "resize", "block")
 _WEIGHTED = ("convolution", "transposed", "linear", "block")
 
 
@@ -56,19 +56,18 @@ def mirror_decoder(
     check_choice("init", init, INITS)
     require_smoothness(smoothness)
     program = capture(encoder, sizes, output)
-    steps = read_steps(program)
-    parts = read_parts(steps, fold=not adjoint, merge=stages == "resolution")
-    end = steps[-1].after
-    value = end.node.meta["val"]
+    parts = read_parts(read_steps(program), fold=not adjoint, merge=stages == "resolution")
+    _check_parts(parts, sizes, tied)
+    end = value_of(parts[-1].after.node)
     settings = Settings(
         adjoint,
         _sharer(program, encoder, tied),
         {"smoothness": smoothness, "init": init},
-        {"device": value.device, "dtype": value.dtype},
+        {"device": end.device, "dtype": end.dtype},
     )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
         decoder = _build(parts, settings, refine)
-    _check_result(decoder, end.shape, sizes, settings)
+    _check_result(decoder, end, sizes)
     if output_activation is not None:
         decoder.add_module("output_activation", output_activation)
     warn_of_artifacts(decoder, sizes)
@@ -90,6 +89,21 @@ def _check_options(
         raise TypeError(
             f"output_activation must be an nn.Module such as nn.Sigmoid(), "
             f"got {output_activation!r}."
+        )
+
+
+def _check_parts(parts: Sequence[Part], input_size: tuple[int, ...], tied: bool) -> None:
+    """Refuse an encoder that has no spatial layer, or no convolution whose weight to share."""
+    spatial = [part for part in parts if part.kind in _SPATIAL and map_order(part.before.layout)]
+    if not spatial:
+        raise ValueError(
+            "encoder has no spatial layer: mirror_decoder needs at least one convolution or "
+            f"pooling that sees the axes {input_size[2:]} of the input."
+        )
+    if tied and not any(part.kind == "convolution" for part in parts):
+        raise ValueError(
+            "tied=True shares the weights of convolutions that all data passes through, and this "
+            "encoder has none outside of its blocks: leave tied out."
         )
 
 
@@ -116,16 +130,20 @@ def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequent
     children = _Children()
     for number in range(len(layers) - 1, -1, -1):
         part, bare = layers[number], number <= first
-        dress = [] if bare else worn[number - 1]
+        dress = [] if bare else _dress(part, worn[number - 1])
+        if part.kind == "block":
+            bias = not any(each.norm for each in dress)
+        else:  # In the encoder, a normalisation may stand in for the bias of its first layer.
+            bias = bare and any(each.norm for each in worn[number])
         with _naming(part, parts):
-            if part.kind == "block":
-                children.put(part.step.name, _build_block(part, dress, bare, settings))
-            else:
-                # A normalisation stood in for the bias, and none follows the mirror.
-                bias = bare and any(each.norm for each in worn[number])
-                children.put(part.step.name, undo(part, settings, bias=bias))
-                for each in dress:
-                    children.put(each.step.name, _wear(each, settings))
+            made = undo(part, settings, bias=bias)
+            dressed = [(each.step.name, _build_dress(each, settings)) for each in dress]
+        if part.kind == "block":
+            children.put(part.step.name, made + [layer for _, layer in dressed])
+        else:
+            children.put(part.step.name, made)
+            for name, layer in dressed:
+                children.put(name, [layer])
         if not bare and _is_stage(part):
             children.put(f"{part.step.name}.refine", _refine(part, parts, refine, settings))
     return nn.Sequential(children.modules)
@@ -144,21 +162,29 @@ def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:
     return layers, worn
 
 
-def _build_block(part: Part, dress: Sequence[Part], bare: bool, settings: Settings) -> Layers:
-    """Build one stage; what it does not wear from the layer before comes from the block."""
-    norm = None if bare or any(each.norm for each in dress) else part.norm
-    activate = None if bare or any(each.activation for each in dress) else part.activation
-    idle = norm is not None or any(each.norm for each in dress)
-    layers = undo_block(part, norm, activate, settings, bias=not idle)
-    for each in dress:
-        layers += _wear(each, settings)
-    return layers
+def _dress(part: Part, worn: Sequence[Part]) -> list[Part]:
+    """Return what follows the mirror of a part; what is missing behind a block comes from it."""
+    dress = list(worn)
+    here = replace(part.step, after=part.before)
+    if part.kind == "block" and part.norm and not any(each.norm for each in worn):
+        dress.insert(0, Part("norm", here, norm=_fitted(part.norm, part.before)))
+    if part.kind == "block" and part.activation and not any(each.activation for each in worn):
+        dress.append(Part("activation", here, activation=part.activation))
+    return dress
 
 
-def _wear(part: Part, settings: Settings) -> Layers:
+def _fitted(norm: Norm, point: Point) -> Norm:
+    """Return the kind of normalisation that fits a point of the encoder other than its own."""
+    order = map_order(point.layout)
+    first = len(point.shape) == 2 or (order is not None and order[1] == 1)
+    return replace(norm, shape=()) if first else replace(norm, kind="layer", shape=point.shape[-1:])
+
+
+def _build_dress(part: Part, settings: Settings) -> tuple[str, nn.Module]:
     if part.norm:
-        return [("norm", build_norm(part.norm, part.after.shape, settings))]
-    return [("activation", part.activation())] if part.activation else []
+        return "norm", build_norm(part.norm, part.after.shape, settings)
+    assert part.activation
+    return "activation", part.activation()
 
 
 def _is_stage(part: Part) -> bool:
@@ -180,7 +206,7 @@ def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -
         conv = CONV[dims](channels, channels, 3, padding=1, bias=not norms, **settings.factory)
         layers.append(("convolution", conv))
         if norms:
-            norm = build_norm(replace(norms[0][0], shape=()), part.before.shape, settings)
+            norm = build_norm(_fitted(norms[0][0], part.before), part.before.shape, settings)
             layers.append(("norm", norm))
         layers += [("activation", activate())] if activate else []
     return layers
@@ -222,7 +248,7 @@ def _naming(part: Part, parts: Sequence[Part]) -> Iterator[None]:
     except ValueError as error:
         lost = next((each for each in parts if is_lost(each.after.layout)), None)
         if lost is None:
-            raise
+            raise ValueError(f"layer {part.step.name!r}: {error}") from None
         raise ValueError(
             f"encoder has no grid of pixels behind layer {lost.step.name!r}"
             f"{where(lost.step.nodes[-1])}: its output {lost.after.shape} mixes the "
@@ -232,29 +258,22 @@ def _naming(part: Part, parts: Sequence[Part]) -> Iterator[None]:
         ) from None
 
 
-def _check_result(
-    decoder: nn.Module, shape: Sequence[int], input_size: tuple[int, ...], settings: Settings
-) -> None:
-    """Refuse a decoder without a spatial layer, or with another output; found without arithmetic.
+def _check_result(decoder: nn.Module, encoded: torch.Tensor, input_size: tuple[int, ...]) -> None:
+    """Refuse a decoder that makes another shape; found out without arithmetic.
 
     A doubled batch shows that the decoder is not bound to the one it was made with.
     """
-    if not any(isinstance(each, _SPATIAL) for each in decoder.modules()):
-        raise ValueError(
-            "encoder has no spatial layer: mirror_decoder needs at least one convolution or "
-            f"pooling between the input {input_size} and the output {tuple(shape)}."
-        )
     tensors = {
         name: torch.empty_like(each, device="meta")
         for name, each in [*decoder.named_parameters(), *decoder.named_buffers()]
     }
-    example = torch.empty(
-        (2 * shape[0], *shape[1:]), device="meta", dtype=settings.factory["dtype"]
-    )
+    shape = (2 * encoded.shape[0], *encoded.shape[1:])
     with torch.no_grad():
-        made = functional_call(decoder, tensors, (example,)).shape
-    if tuple(made) != (2 * input_size[0], *input_size[1:]):
+        example = torch.empty(shape, device="meta", dtype=encoded.dtype)
+        made: torch.Tensor = functional_call(decoder, tensors, (example,))
+    if tuple(made.shape) != (2 * input_size[0], *input_size[1:]):
         raise ValueError(
-            f"encoder cannot be mirrored: for an output of {tuple(example.shape)} its decoder "
-            f"makes {tuple(made)}. Layers that mix the batch into other dimensions do that."
+            f"encoder cannot be mirrored: from its output of {shape} a decoder would make "
+            f"{tuple(made.shape)}. Layers that mix the batch with other dimensions do that: "
+            "pass the part of the encoder without them."
         )

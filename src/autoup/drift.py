@@ -38,9 +38,9 @@ def warn_of_artifacts(decoder: nn.Module, input_size: Sequence[int]) -> None:
     drifts = _drifts([layer.solutions for layer in layers.values()], len(sizes))
     rows = [_HEADER, *(_row(name, layer.solutions) for name, layer in flawed.items())]
     warn(
-        f"mirror_decoder: {len(flawed)} of {len(layers)} layers that enlarge are not clean.\n"
+        f"mirror_decoder: {len(flawed)} of {len(layers)} transposed convolutions are not clean.\n"
         f"{_table(rows)}\n"
-        f"The picture ends up {_describe(drifts)} off its place. {_advice(layers, input_size)}"
+        f"{_describe(drifts)}{_advice(layers, input_size)}"
     )
 
 
@@ -60,7 +60,7 @@ def _describe(drifts: Sequence[float]) -> str:
         for name, drift in zip(AXES[len(drifts)], drifts, strict=True)
         if drift
     ]
-    return " and ".join(parts) or "0 px"
+    return f"Together they shift the picture {' and '.join(parts)}. " if parts else ""
 
 
 def _row(name: str, solutions: Sequence[Solution]) -> tuple[str, ...]:
@@ -93,11 +93,14 @@ def _advice(layers: dict[str, AutoConvTransposeNd], input_size: Sequence[int]) -
         return "Clean instead: adjoint=False."
     sizes = tuple(input_size[2:])
     chains = [layer.solutions for layer in layers.values() if len(layer.solutions) == len(sizes)]
-    strides = [prod(solutions[axis].stride for solutions in chains) for axis in range(len(sizes))]
+    strides = [
+        prod(layer[axis].stride for layer in chains if layer[axis].in_size > 1)
+        for axis in range(len(sizes))
+    ]
     near = tuple(max(1, round(n / s)) * s for n, s in zip(sizes, strides, strict=True))
     if near == sizes or not chains:
         return ""
     return (
-        f"The total stride is {'x'.join(map(str, strides))}: encoders that pad to keep its "
-        f"multiples need no output padding at input_size={(*input_size[:2], *near)}."
+        "Most encoders need none where the total stride divides the size: here it is "
+        f"{'x'.join(map(str, strides))}, and input_size={(*input_size[:2], *near)} the nearest."
     )

@@ -215,6 +215,6 @@ def main_norm(nodes: Sequence[Node]) -> Norm | None:
 
 def main_activation(nodes: Sequence[Node]) -> Build | None:
     """Return the last activation among the operators; one that gates only if there is no other."""
-    found = [node for node in nodes if read_activation(node)]
+    found = [node for node in nodes if read_activation(node) and "softmax" not in name_of(node)]
     found.sort(key=lambda node: name_of(node).rstrip("_") not in _GATES)
     return read_activation(found[-1]) if found else None

@@ -262,9 +262,11 @@ def _merge(parts: Sequence[Part]) -> list[Part]:
         span = parts[start:end]
         layers = [part for part in span if part.kind not in ("norm", "activation")]
         whole = span and None not in map(_spatial_sizes, (span[0].before, span[-1].after))
-        merged += [_as_block(_join([part.step for part in span]))] if (
-            whole and len(layers) > 1
-        ) else span  # fmt: skip
+        if whole and len(layers) > 1:
+            step = _join([part.step for part in span])
+            merged.append(_as_block(replace(step, name=layers[0].step.name)))
+        else:
+            merged += span
     return merged
 
 

@@ -1,7 +1,6 @@
 """Undo one part of an encoder: the layers from the shape behind it to the shape before it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -13,8 +12,6 @@ from autoup.operators import (
     CONVOLUTIONS,
     MIXERS,
     TRANSPOSED,
-    Build,
-    Norm,
     argument,
     name_of,
     order_of,
@@ -26,7 +23,6 @@ from autoup.pieces import (
     Layers,
     Settings,
     Sizes,
-    build_norm,
     enlarge,
     fit,
     inverse,
@@ -40,12 +36,12 @@ _CROP: dict[int, type[Any]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.C
 
 
 def undo(part: Part, settings: Settings, *, bias: bool) -> Layers:
-    """Return the layers that undo a part which is no block, each with a word for it.
+    """Return the layers that undo a part, each with a word for it.
 
     Args:
         part: What to undo; no normalisation and no activation.
         settings: What holds for all layers.
-        bias: Whether to add a bias where the encoder's layer has none.
+        bias: Whether to add a bias, where the encoder's layer has none or is a block.
 
     Raises:
         InfeasibleError: A convolution has no adjoint.
@@ -223,55 +219,39 @@ def _as_map(part: Part, shape: Sequence[int]) -> Layers:
     return layers if same else layers + reshape(part.after.shape, shape)
 
 
-def undo_block(
-    part: Part, norm: Norm | None, activate: Build | None, settings: Settings, *, bias: bool
-) -> Layers:
-    """Return the one stage that undoes a block, each layer with a word for it.
-
-    Args:
-        part: The block.
-        norm: Normalisation behind the layer with the weights; None for none.
-        activate: Builds the activation behind that.
-        settings: What holds for all layers.
-        bias: Whether to add a bias.
-
-    Raises:
-        ValueError: The meaning of the dimensions is lost.
-    """
+def _undo_block(part: Part, settings: Settings, bias: bool) -> Layers:
+    """Return one layer with weights for a whole block, and what brings its input into shape."""
     after, before = part.after, part.before
-    tokens = any(len({label for label, _ in entry}) > 1 for entry in before.layout or ())
+    tokens = any(len(dict(entry)) > 1 for entry in (before.layout or ())[1:])
     if map_order(before.layout) and not (tokens and after.shape[:-1] == before.shape[:-1]):
-        return _undo_map(part, norm, activate, settings, bias)
-    if len(after.shape) != len(before.shape) and len(before.shape) == 2:
-        layers: Layers = [("flatten", nn.Flatten(1))]
-        channels = prod(after.shape[1:])
-    elif after.shape[:-1] == before.shape[:-1]:
-        layers, channels = [], after.shape[-1]
-    else:
+        undone = _undo_vector if len(after.shape) == 2 else _undo_map
+        return undone(part, settings, bias)
+    layers, channels = Layers(), after.shape[-1]
+    if len(before.shape) == 2 != len(after.shape):
+        layers, channels = [("flatten", nn.Flatten(1))], prod(after.shape[1:])
+    elif after.shape[:-1] != before.shape[:-1]:
         raise _unreadable(part)
-    sizes = channels, before.shape[-1]
-    layers.append(("linear", nn.Linear(*sizes, bias=bias, **settings.factory)))
-    if len(before.shape) > 2 and norm is not None:  # channels last
-        plain = nn.LayerNorm(before.shape[-1], eps=norm.eps or 1e-5, **settings.factory)
-        return [*layers, ("norm", plain), *_dress(None, activate, before.shape, settings)]
-    return layers + _dress(norm, activate, before.shape, settings)
+    linear = nn.Linear(channels, before.shape[-1], bias=bias, **settings.factory)
+    return [*layers, ("linear", linear)]
 
 
-def _undo_map(
-    part: Part, norm: Norm | None, activate: Build | None, settings: Settings, bias: bool
-) -> Layers:
+def _undo_vector(part: Part, settings: Settings, bias: bool) -> Layers:
+    """Undo a block from a map to a vector: back to as many channels, then to the size."""
+    order, shape, out_size = _read_map(part)
+    channels = part.before.shape[order[1]]
+    vector = (shape[0], channels)
+    return [
+        ("linear", nn.Linear(shape[1], channels, bias=bias, **settings.factory)),
+        *reshape(vector, (*vector, *shape[2:])),
+        *_repeat(channels, shape[2:], out_size, settings),
+        *permute(inverse(order)),
+    ]
+
+
+def _undo_map(part: Part, settings: Settings, bias: bool) -> Layers:
+    """Undo a block from a map to a map."""
     order, shape, out_size = _read_map(part)
     channels, out_channels = shape[1], part.before.shape[order[1]]
-    back = permute(inverse(order))
-    if len(part.after.shape) == 2:
-        vector = (shape[0], out_channels)
-        return [
-            ("linear", nn.Linear(channels, out_channels, bias=bias, **settings.factory)),
-            *_dress(norm, activate, vector, settings),
-            *reshape(vector, (*vector, *shape[2:])),
-            *_repeat(out_channels, shape[2:], out_size, settings),
-            *back,
-        ]
     fitted, size = fit(shape[2:], out_size, settings)
     layers = _as_map(part, shape) + fitted
     same, apart = _same_kernel(part, channels * out_channels, len(size), size == out_size)
@@ -279,18 +259,7 @@ def _undo_map(
         spread = enlarge(channels, channels, size, size, settings, same=3, groups=channels)
         layers.append(("spread", spread))
     up = enlarge(channels, out_channels, size, out_size, settings, same=same, bias=bias)
-    dress = _dress(norm, activate, (shape[0], out_channels, *out_size), settings)
-    return [*layers, ("up", up), *dress, *back]
-
-
-def _dress(
-    norm: Norm | None, activate: Build | None, shape: Sequence[int], settings: Settings
-) -> Layers:
-    """Return the normalisation and the activation of a stage for maps or vectors."""
-    layers: Layers = []
-    if norm is not None:
-        layers.append(("norm", build_norm(replace(norm, shape=()), shape, settings)))
-    return layers + ([("activation", activate())] if activate else [])
+    return [*layers, ("up", up), *permute(inverse(order))]
 
 
 def _same_kernel(part: Part, pairs: int, dims: int, keeps_size: bool) -> tuple[int, bool]:
@@ -316,13 +285,14 @@ def _mixes(node: Node) -> bool:
 
 def _unreadable(part: Part) -> ValueError:
     return ValueError(
-        f"layer {part.step.name!r} leads from a shape of {part.before.shape} to "
-        f"{part.after.shape}, and which of its dimensions are channels and which are space "
-        "cannot be told"
+        f"it leads from a shape of {part.before.shape} to {part.after.shape}, and which "
+        "of its dimensions are channels and which are space cannot be told: "
+        "pass the part of the encoder before that layer"
     )
 
 
 _UNDO: dict[str, Callable[[Part, Settings, bool], Layers]] = {
+    "block": _undo_block,
     "convolution": _undo_convolution,
     "transposed": _undo_transposed,
     "linear": _undo_linear,

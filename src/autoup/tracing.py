@@ -16,7 +16,7 @@ from torch.fx import Node
 
 from autoup import axes
 from autoup.axes import Layout
-from autoup.operators import RESHAPES, VIEWS, argument, name_of, order_of
+from autoup.operators import CONVOLUTIONS, RESHAPES, VIEWS, argument, name_of, order_of
 
 Edges = dict[Node, list[Node]]
 
@@ -69,11 +69,14 @@ def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
     """
     nodes = list(program.graph.nodes)
     source = next(n for n in nodes if n.name in program.graph_signature.user_inputs)
-    target = cast("Node", nodes[-1].args[0][0])
     edges = _read_edges(nodes, source)
+    target = _read_target(nodes[-1], edges)
+    _check_batch(edges)
+    if target is source:
+        return []
     passed, cuts = _dominators(edges, source, target)
     layouts = _follow(passed, edges, source)
-    points = [Point(n, tuple(n.meta["val"].shape), layouts.get(n)) for n in cuts]
+    points = [Point(n, tuple(value_of(n).shape), layouts.get(n)) for n in cuts]
     names, parameters = _Names(passed), set(program.graph_signature.inputs_to_parameters)
     place = {node: number for number, node in enumerate(passed)}
     steps: list[Step] = []
@@ -108,7 +111,7 @@ def _read_edges(nodes: Sequence[Node], source: Node) -> Edges:
     writes: dict[Node, list[Node]] = {}
     edges: Edges = {source: []}
     for node in nodes:
-        if node.op != "call_function":
+        if node.op not in ("call_function", "output"):
             continue
         read: list[Node] = []
         for each in node.all_input_nodes:
@@ -133,15 +136,38 @@ def _writes(name: str) -> bool:
     return name.endswith("_") and not name.endswith("__")
 
 
-def _dominators(edges: Edges, source: Node, target: Node) -> tuple[list[Node], list[Node]]:
-    """Return the nodes between input and output, and those of them that lie on every path."""
-    import networkx  # Here, since it takes longer to import than the rest of this package.
-
-    if target not in edges or target is source:
+def _read_target(output: Node, edges: Edges) -> Node:
+    """Return the node that makes the output: the output itself where several wrote to it."""
+    if output not in edges:
         raise ValueError(
             "encoder has an output that does not depend on its input: "
             "pick another output with output=."
         )
+    last = edges[output]
+    return last[0] if len(last) == 1 and value_of(last[0]) is not None else output
+
+
+def value_of(node: Node) -> Any:
+    """Return what a node makes, a tensor without numbers; for the output what it returns."""
+    if node.op == "output":
+        node = cast("Sequence[Sequence[Node]]", node.args)[0][0]
+    return node.meta.get("val")
+
+
+def _check_batch(edges: Edges) -> None:
+    for node, (first, *_) in [each for each in edges.items() if each[1]]:
+        dims = CONVOLUTIONS.get(name_of(node))
+        if dims and node.args[0] is first and value_of(first).ndim != dims + 2:
+            raise ValueError(
+                f"input_size must begin with the batch and the channels: {name_of(node)} was given "
+                f"{tuple(value_of(first).shape)}, and its input has {dims + 2} dimensions."
+            )
+
+
+def _dominators(edges: Edges, source: Node, target: Node) -> tuple[list[Node], list[Node]]:
+    """Return the nodes between input and output, and those of them that lie on every path."""
+    import networkx  # Here, since it takes longer to import than the rest of this package.
+
     passed = {target}
     waiting = [target]
     while waiting:
@@ -155,15 +181,15 @@ def _dominators(edges: Edges, source: Node, target: Node) -> tuple[list[Node], l
     chain = [target]
     while chain[-1] is not source:
         chain.append(above[chain[-1]])
-    cuts = [node for node in reversed(chain) if isinstance(node.meta.get("val"), torch.Tensor)]
+    cuts = [node for node in reversed(chain) if isinstance(value_of(node), torch.Tensor)]
     return [node for node in edges if node in passed], cuts
 
 
 def _follow(nodes: Sequence[Node], edges: Edges, source: Node) -> dict[Node, Layout]:
     """Return what the dimensions of each tensor mean, where that is known."""
-    layouts = {source: axes.start(source.meta["val"].shape)}
+    layouts = {source: axes.start(value_of(source).shape)}
     for node in nodes:
-        value = node.meta.get("val")
+        value = value_of(node)
         if node is source:
             continue
         shape = tuple((value if isinstance(value, torch.Tensor) else value[0]).shape)
@@ -196,15 +222,11 @@ def _candidates(
     elif dims is not None and len(layout) > len(shape):
         yield axes.reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
     for each in known:
-        if tuple(_shape(each)) == shape:
+        value = value_of(each)
+        if isinstance(value, torch.Tensor) and tuple(value.shape) == shape:
             yield layouts[each]
     for each in known:
         yield axes.relabelled(layouts[each], shape)
-
-
-def _shape(node: Node) -> Sequence[int]:
-    value = node.meta.get("val")
-    return value.shape if isinstance(value, torch.Tensor) else ()
 
 
 def where(node: Node) -> str:
