@@ -152,7 +152,8 @@ def is_lost(layout: Layout | None) -> bool:
 def map_order(layout: Layout | None) -> tuple[int, ...] | None:
     """Return the order of dimensions that puts a map as batch, channels, space; None if not one.
 
-    Tokens, whose one dimension holds several spatial axes, count as a map of one axis.
+    Tokens, whose one dimension holds several spatial axes, count as a map of one axis. An axis
+    that is cut into windows makes no map.
 
     Example:
         >>> map_order(permuted(start((1, 3, 8, 8)), (0, 2, 3, 1)))
@@ -162,7 +163,8 @@ def map_order(layout: Layout | None) -> tuple[int, ...] | None:
         return None
     channels = [axis for axis, entry in enumerate(layout[1:], 1) if _holds_channels(entry)]
     spatial = [axis for axis, entry in enumerate(layout[1:], 1) if is_spatial(entry)]
-    if len(channels) != 1 or len(spatial) != len(layout) - 2:
+    labels = [label for axis in spatial for label in dict(layout[axis])]
+    if len(channels) != 1 or len(spatial) != len(layout) - 2 or len(set(labels)) < len(labels):
         return None
     return (0, *channels, *spatial)
 

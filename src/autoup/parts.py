@@ -250,19 +250,15 @@ def _takes(part: Part, pads: Pads, uneven: bool) -> bool:
 
 def _merge(parts: Sequence[Part]) -> list[Part]:
     """Make one block of all between two changes of resolution, where it has several layers."""
-    ends = [0]
-    for number, part in enumerate(parts):
-        sizes = _spatial_sizes(part.before), _spatial_sizes(part.after)
-        if sizes[0] is None or sizes[0] != sizes[1]:
-            ends.append(number)
-        if sizes[0] is None or sizes[1] is None:
-            ends.append(number + 1)
+    points = [part.before for part in parts] + [part.after for part in parts[-1:]]
+    sizes = {number: size for number, point in enumerate(points) if (size := _map_size(point))}
+    ends = [one for one, other in pairwise(sizes) if sizes[one] != sizes[other]]
+    last = max(sizes, default=0)
     merged: list[Part] = []
-    for start, end in pairwise([*ends, len(parts)]):
+    for start, end in pairwise(sorted({0, *ends, *range(last, len(points))})):
         span = parts[start:end]
         layers = [part for part in span if part.kind not in ("norm", "activation")]
-        whole = span and None not in map(_spatial_sizes, (span[0].before, span[-1].after))
-        if whole and len(layers) > 1:
+        if len(layers) > 1:
             step = _join([part.step for part in span])
             merged.append(_as_block(replace(step, name=layers[0].step.name)))
         else:
@@ -270,7 +266,9 @@ def _merge(parts: Sequence[Part]) -> list[Part]:
     return merged
 
 
-def _spatial_sizes(point: Point) -> tuple[int, ...] | None:
-    """Return the sizes of a map's spatial axes; None if the point is no map."""
+def _map_size(point: Point) -> tuple[int, ...] | None:
+    """Return the spatial sizes of a map whose every dimension is one axis; None for others."""
     order = map_order(point.layout)
-    return None if order is None else tuple(point.shape[axis] for axis in order[2:])
+    if order is None or any(len(entry) > 1 for entry in (point.layout or ())[1:]):
+        return None
+    return tuple(point.shape[axis] for axis in order[2:])

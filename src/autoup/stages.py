@@ -187,7 +187,7 @@ def _undo_resize(part: Part, settings: Settings, _bias: bool) -> Layers:
 def _repeat(channels: int, in_size: Sizes, out_size: Sizes, settings: Settings) -> Layers:
     """Enlarge each channel by itself, at the start by the repetition of pixels."""
     layers, size = fit(in_size, out_size, settings)
-    if size != out_size:
+    if size != out_size:  # nothing is left to learn where interpolation reached the size
         up = enlarge(channels, channels, size, out_size, settings, groups=channels)
         if settings.options["init"] == "phase_equal":
             repeat_pixels(up)
@@ -224,8 +224,7 @@ def _undo_block(part: Part, settings: Settings, bias: bool) -> Layers:
     after, before = part.after, part.before
     tokens = any(len(dict(entry)) > 1 for entry in (before.layout or ())[1:])
     if map_order(before.layout) and not (tokens and after.shape[:-1] == before.shape[:-1]):
-        undone = _undo_vector if len(after.shape) == 2 else _undo_map
-        return undone(part, settings, bias)
+        return _undo_map(part, settings, bias)
     layers, channels = Layers(), after.shape[-1]
     if len(before.shape) == 2 != len(after.shape):
         layers, channels = [("flatten", nn.Flatten(1))], prod(after.shape[1:])
@@ -235,31 +234,27 @@ def _undo_block(part: Part, settings: Settings, bias: bool) -> Layers:
     return [*layers, ("linear", linear)]
 
 
-def _undo_vector(part: Part, settings: Settings, bias: bool) -> Layers:
-    """Undo a block from a map to a vector: back to as many channels, then to the size."""
-    order, shape, out_size = _read_map(part)
-    channels = part.before.shape[order[1]]
-    vector = (shape[0], channels)
-    return [
-        ("linear", nn.Linear(shape[1], channels, bias=bias, **settings.factory)),
-        *reshape(vector, (*vector, *shape[2:])),
-        *_repeat(channels, shape[2:], out_size, settings),
-        *permute(inverse(order)),
-    ]
-
-
 def _undo_map(part: Part, settings: Settings, bias: bool) -> Layers:
-    """Undo a block from a map to a map."""
+    """Undo a block from a map to a map, or to a vector, which is a map of one pixel.
+
+    From one pixel, each channel is enlarged by itself: a kernel as large as the map, for all
+    pairs of channels, would have most of the decoder's weights.
+    """
     order, shape, out_size = _read_map(part)
     channels, out_channels = shape[1], part.before.shape[order[1]]
     fitted, size = fit(shape[2:], out_size, settings)
     layers = _as_map(part, shape) + fitted
+    pixel = max(size) == 1 < max(out_size)
+    target = size if pixel else out_size
     same, apart = _same_kernel(part, channels * out_channels, len(size), size == out_size)
     if apart:
         spread = enlarge(channels, channels, size, size, settings, same=3, groups=channels)
         layers.append(("spread", spread))
-    up = enlarge(channels, out_channels, size, out_size, settings, same=same, bias=bias)
-    return [*layers, ("up", up), *permute(inverse(order))]
+    up = enlarge(
+        channels, out_channels, size, target, settings, same=1 if pixel else same, bias=bias
+    )
+    layers += [("up", up), *_repeat(out_channels, target, out_size, settings)]
+    return [*layers, *permute(inverse(order))]
 
 
 def _same_kernel(part: Part, pairs: int, dims: int, keeps_size: bool) -> tuple[int, bool]:
