@@ -10,7 +10,7 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import CodeType, FrameType
@@ -19,6 +19,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.checks import as_int
 
@@ -90,12 +91,13 @@ def capture(
     dtype, device = (None, None) if tensor is None else (tensor.dtype, tensor.device)
     example = torch.empty(input_size, dtype=dtype, device=device)
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        with _quiet(), fork_rng(devices=[]), torch.no_grad():
             return torch.export.export(_Picked(twin, output), (example,), strict=False)
     except _NoTensorError as error:
         raise TypeError(str(error)) from None
     except Exception as error:
-        names = {id(module): name for name, module in twin.named_modules()}
+        modules = cast("Iterator[tuple[str, nn.Module]]", twin.named_modules())
+        names = {id(module): name for name, module in modules}
         raise ValueError(_explain(error, names, input_size)) from error
 
 
@@ -136,7 +138,7 @@ def _detach(encoder: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keep what the capture tells its own developers from the user."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -44,6 +44,38 @@ def mirror_decoder(
     init: str = "phase_equal",
 ) -> nn.Sequential:
     """Build the decoder that takes the output of ``encoder`` back to exactly ``input_size``.
+
+    The encoder is captured without arithmetic, in evaluation mode, and left as it is. What all
+    data passes through one layer at a time is mirrored layer by layer; what lies between two
+    such places, a residual block or the like, becomes one stage.
+
+    Args:
+        encoder: Any module that takes one tensor and can be captured by ``torch.export``.
+        input_size: Its input, batch and channels first, as ``(1, 3, 224, 224)``.
+        output: Which of several outputs to decode: a position, a key, or a function of them.
+        stages: ``"block"`` for a stage a block; ``"resolution"`` for one a change of resolution.
+        refine: Convolutions of 3 taps behind each stage but the last.
+        adjoint: Whether convolutions get their adjoint instead of a clean mirror.
+        tied: Whether these share the encoder's weights; needs ``adjoint=True``.
+        output_activation: Closes the decoder.
+        smoothness: As in ``AutoConvTranspose2d``.
+        init: As in ``AutoConvTranspose2d``.
+
+    Returns:
+        The decoder; its children are named after what they mirror.
+
+    Raises:
+        InfeasibleError: A convolution has no adjoint.
+        TypeError: An argument has the wrong type, or the encoder returns no tensor.
+        ValueError: The encoder refuses the size, cannot be captured, has no spatial layer, or
+            loses the grid of pixels; the message names the layer.
+
+    Warns:
+        ArtifactWarning: Once, with a table of the layers that need output padding.
+
+    Shape:
+        - Input: the encoder's output, at any batch size.
+        - Output: ``input_size``, with the batch to match.
 
     Example:
         >>> encoder = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1))
@@ -109,7 +141,7 @@ def _check_parts(parts: Sequence[Part], input_size: tuple[int, ...], tied: bool)
 
 def _sharer(program: torch.export.ExportedProgram, encoder: nn.Module, tied: bool) -> Any:
     """Return the function that finds the encoder's Parameter behind a node; None for others."""
-    paths = program.graph_signature.inputs_to_parameters if tied else {}
+    paths: Mapping[str, str] = program.graph_signature.inputs_to_parameters if tied else {}
 
     def share(node: Any) -> nn.Parameter | None:
         path = paths.get(node.name)
@@ -239,7 +271,7 @@ class _Children:
 
 
 @contextmanager
-def _naming(part: Part, parts: Sequence[Part]) -> Iterator[None]:
+def _naming(part: Part, parts: Sequence[Part]) -> Generator[None]:
     """Tell in an error which layer of the encoder it is about."""
     try:
         yield

@@ -1,9 +1,10 @@
 """What the pictures of a whole decoder will show: one table for all of its layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import prod
 from operator import mul
+from typing import cast
 
 from torch import nn
 
@@ -22,11 +23,8 @@ def warn_of_artifacts(decoder: nn.Module, input_size: Sequence[int]) -> None:
         decoder: The decoder; its ``AutoConvTranspose`` layers in the order they run in.
         input_size: What it restores, batch and channels first.
     """
-    layers = {
-        name: module
-        for name, module in decoder.named_modules()
-        if isinstance(module, AutoConvTransposeNd)
-    }
+    modules = cast("Iterator[tuple[str, nn.Module]]", decoder.named_modules())
+    layers = {name: module for name, module in modules if isinstance(module, AutoConvTransposeNd)}
     flawed = {
         name: layer
         for name, layer in layers.items()

@@ -164,7 +164,8 @@ def _read_pads(step: Step, name: str) -> Pads | None:
         pairs = list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
         return ((0, 0),) * (rank - len(pairs)) + tuple(pairs)
     if name == "slice" and argument(node, 4, "step", 1) == 1:
-        dim, start = argument(node, 1, "dim", 0) % rank, argument(node, 2, "start", 0) or 0
+        dim: int = argument(node, 1, "dim", 0) % rank
+        start: int = argument(node, 2, "start", 0) or 0
         whole, left = step.before.shape[dim], step.after.shape[dim]
         start = max(0, start + whole) if start < 0 else start
         return tuple(
@@ -233,7 +234,7 @@ def _fold_pads(parts: Sequence[Part], uneven: bool) -> list[Part]:
     folded: list[Part] = []
     for part in parts:
         last = folded[-1] if folded else None
-        if last and last.kind == "pad" and _takes(part, last.pads, uneven):
+        if last and last.kind == "pad" and _takes(part, last, uneven):
             step = _join([last.step, part.step])
             folded[-1] = replace(part, step=replace(step, name=part.step.name), pads=last.pads)
         else:
@@ -241,11 +242,15 @@ def _fold_pads(parts: Sequence[Part], uneven: bool) -> list[Part]:
     return folded
 
 
-def _takes(part: Part, pads: Pads, uneven: bool) -> bool:
+def _takes(part: Part, padding: Part, uneven: bool) -> bool:
+    """Whether a padding joins a part: where it is even, or does not enlarge the map by itself."""
+    pads, sizes = padding.pads, zip(part.after.shape, padding.before.shape, strict=True)
     if part.kind not in ("convolution", "resize") or map_order(part.before.layout) is None:
         return False
     spatial = all(pair == (0, 0) for pair in pads[:2]) and min(map(min, pads)) >= 0
-    return spatial and (uneven or part.kind == "resize" or all(a == b for a, b in pads))
+    grows = any(after > before for after, before in list(sizes)[2:])
+    even = all(front == behind for front, behind in pads)
+    return spatial and (even or part.kind == "resize" or (uneven and not grows))
 
 
 def _merge(parts: Sequence[Part]) -> list[Part]:

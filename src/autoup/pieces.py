@@ -207,7 +207,7 @@ def build_norm(norm: Norm, shape: Sequence[int], settings: Settings) -> nn.Modul
     Example:
         >>> plain = Settings(False, lambda _: None, {}, {})
         >>> build_norm(Norm("layer", 1e-6, True), (1, 96, 7, 7), plain)
-        GroupNorm(1, 96, eps=1e-06, affine=True)
+        GroupNorm(1, 96, eps=1e-06, affine=True, bias=True)
     """
     rest = settings.factory
     if norm.kind in ("batch", "instance"):

@@ -166,7 +166,7 @@ def _check_batch(edges: Edges) -> None:
 
 def _dominators(edges: Edges, source: Node, target: Node) -> tuple[list[Node], list[Node]]:
     """Return the nodes between input and output, and those of them that lie on every path."""
-    import networkx  # Here, since it takes longer to import than the rest of this package.
+    import networkx as nx  # Here, since it takes longer to import than the rest of this package.
 
     passed = {target}
     waiting = [target]
@@ -175,7 +175,8 @@ def _dominators(edges: Edges, source: Node, target: Node) -> tuple[list[Node], l
             if node not in passed:
                 passed.add(node)
                 waiting.append(node)
-    graph: Any = networkx.DiGraph()
+    networkx = cast("Any", nx)
+    graph = networkx.DiGraph()
     graph.add_edges_from((each, node) for node in passed for each in edges[node])
     above: dict[Node, Node] = networkx.immediate_dominators(graph, source)
     chain = [target]
