@@ -1,6 +1,7 @@
 """What holds for the source as a whole."""
 
 import ast
+import os
 import statistics
 import subprocess
 import sys
@@ -69,14 +70,19 @@ def test_no_file_has_the_name_of_a_public_function():
     assert not functions & set(MODULES)
 
 
-def test_import_adds_under_50_ms_to_torch():
+def test_import_adds_under_50_ms_to_torch(tmp_path):
     code = (
         "import torch, time; start = time.perf_counter(); import autoup; "
         "print(time.perf_counter() - start)"
     )
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package is compiled once.
 
     def run():
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        )
         return float(done.stdout)
 
+    run()
     assert statistics.median(run() for _ in range(3)) < 0.05

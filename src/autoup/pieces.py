@@ -116,8 +116,8 @@ def fit(in_size: Sizes, out_size: Sizes, settings: Settings) -> tuple[Layers, Si
 
     Example:
         >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
-        >>> fit((7, 10, 10), (14, 5, 15), plain)[1]
-        (7, 5, 15)
+        >>> fit((7, 10, 20), (14, 5, 30), plain)[1]
+        (7, 5, 30)
     """
     dims, layers = len(in_size), Layers()
     sizes = tuple(map(min, in_size, out_size))
