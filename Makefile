@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# The encoders that tests mirror, without what only their weights and data sets would need.
+MODELS := torchvision timm pyyaml safetensors
 PINS := pyproject.toml constraints.txt
 
 .PHONY: demo test clean
@@ -26,6 +28,7 @@ $(BIN)/python:
 
 .venv/.dev: $(PINS) | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS)
 	touch $@ .venv/.demo
 
 clean:

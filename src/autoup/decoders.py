@@ -262,7 +262,7 @@ class _Children:
     def _free(self, path: str) -> str:
         """Return a name that is neither taken nor an attribute of ``nn.Sequential``."""
         name = path.replace(".", "_")
-        name = f"layer_{name}" if name.isdigit() else name  # append() counts on from a number
+        name = f"layer_{name}" if name[0].isdigit() else name  # append() counts on from a number
         name += "_" if hasattr(nn.Sequential(), name) else ""
         numbered = (f"{name}_{number}" for number in count(2))
         return name if name not in self.modules else next(

@@ -83,9 +83,9 @@ def _kernel_size(weight: object) -> tuple[int, ...]:
 
 def _lay_boxes(taps: Tensor, axis: int, k: int, s: int) -> Tensor:
     """Spread each tap along ``axis`` over a box of s taps, from the front to the back of k."""
-    if s == 1:
-        return taps
     count = taps.shape[axis]
+    if s == 1 or count == 1:
+        return taps.expand(*taps.shape[:axis], k, *taps.shape[axis + 1 :])
     kernel = taps.new_zeros((*taps.shape[:axis], k, *taps.shape[axis + 1 :]))
     for j in range(count):
         start = max(0, k - s) * j // max(1, count - 1)

@@ -68,7 +68,8 @@ def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
         ['0', '1']
     """
     nodes = list(program.graph.nodes)
-    source = next(n for n in nodes if n.name in program.graph_signature.user_inputs)
+    inputs = program.graph_signature.user_inputs
+    source = next(node for node in nodes if node.name in inputs)
     edges = _read_edges(nodes, source)
     target = _read_target(nodes[-1], edges)
     _check_batch(edges)
