@@ -7,11 +7,12 @@ from functools import cache
 import torch
 from torch import nn
 
-MODELS = """
-    alexnet vgg11_bn resnet18 resnet50 wide_resnet50_2 mobilenet_v2 mobilenet_v3_small
-    efficientnet_b0 convnext_tiny densenet121 regnet_y_400mf googlenet inception_v3
-    shufflenet_v2_x1_0 squeezenet1_1 mnasnet0_5 r3d_18
-""".split()
+MODELS = [
+    "alexnet", "vgg11_bn", "resnet18", "resnet50", "wide_resnet50_2", "mobilenet_v2",
+    "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "densenet121", "regnet_y_400mf",
+    "googlenet", "inception_v3", "shufflenet_v2_x1_0", "squeezenet1_1", "mnasnet0_5",
+    "r3d_18",
+]  # fmt: skip
 HEADS = {"avgpool", "dropout", "fc", "classifier", "aux1", "aux2", "AuxLogits"}
 
 

@@ -144,7 +144,7 @@ def test_decoder_serves_every_number_of_axes(encoder, size):
     assert decoder(encoder(torch.randn(2 * size[0], *size[1:]))).shape == (2 * size[0], *size[1:])
 
 
-def test_lenet_is_mirrored_layer_by_layer():
+def lenet():
     encoder = nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(),
         nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 10),
@@ -155,11 +155,81 @@ def test_lenet_is_mirrored_layer_by_layer():
         nn.ConvTranspose2d(16, 6, 5), nn.ConvTranspose2d(6, 6, 2, 2, groups=6, bias=False),
         nn.ReLU(), nn.ConvTranspose2d(6, 1, 5, padding=2),
     )  # fmt: skip
-    decoder = mirror_decoder(encoder, (1, 1, 28, 28))
-    by_hand.load_state_dict(dict(zip(by_hand.state_dict(), decoder.state_dict().values())))  # noqa: B905
+    return encoder, by_hand, (1, 1, 28, 28), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+
+
+def vae():
+    def down(i, o):
+        return nn.Conv2d(i, o, 4, 2, 1), nn.BatchNorm2d(o), nn.LeakyReLU()
+
+    def up(i, o):
+        return nn.ConvTranspose2d(i, o, 2, 2), nn.BatchNorm2d(o), nn.LeakyReLU()
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(*down(3, 32), *down(32, 64), *down(64, 128), nn.Flatten())
+            self.mean, self.log_variance = nn.Linear(8192, 20), nn.Linear(8192, 20)
+
+        def forward(self, x):
+            x = self.body(x)
+            return self.mean(x), self.log_variance(x)
+
+    by_hand = nn.Sequential(
+        nn.Linear(20, 8192), nn.Unflatten(1, (128, 8, 8)), nn.BatchNorm2d(128), nn.LeakyReLU(),
+        *up(128, 64), *up(64, 32), nn.ConvTranspose2d(32, 3, 2, 2),
+    )  # fmt: skip
+    return Encoder(), by_hand, (1, 3, 64, 64), ["mean", 9, 7, 8, 6, 4, 5, 3, 1, 2, 0]
+
+
+def dcgan():
+    def down(i, o):
+        return nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2, True)
+
+    def up(i, o):
+        layer = nn.ConvTranspose2d(i, o, 2, 2, bias=False)
+        return layer, nn.BatchNorm2d(o), nn.LeakyReLU(0.2, True)
+
+    discriminator = nn.Sequential(
+        nn.Conv2d(3, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True), *down(64, 128),
+        *down(128, 256), *down(256, 512), nn.Conv2d(512, 1, 4, 1, 0, bias=False), nn.Sigmoid(),
+    )  # fmt: skip
+    by_hand = nn.Sequential(
+        nn.ConvTranspose2d(1, 512, 4, bias=False), nn.BatchNorm2d(512), nn.LeakyReLU(0.2, True),
+        *up(512, 256), *up(256, 128), nn.ConvTranspose2d(128, 64, 2, 2, bias=False),
+        nn.LeakyReLU(0.2, True), nn.ConvTranspose2d(64, 3, 2, 2, bias=False),
+    )  # fmt: skip
+    return discriminator, by_hand, (1, 3, 64, 64), [11, 9, 10, 8, 6, 7, 5, 3, 4, 2, 1, 0]
+
+
+def wav2vec():
+    def down(i, k, s):
+        return nn.Conv1d(i, 32, k, s, bias=False), nn.GroupNorm(8, 32), nn.GELU()
+
+    def up(o, k, s, p=0):
+        return nn.ConvTranspose1d(32, o, k, s, p, output_padding=p, bias=o == 1)
+
+    encoder = nn.Sequential(*down(1, 10, 5), *down(32, 3, 2), *down(32, 3, 2), *down(32, 2, 2))
+    by_hand = nn.Sequential(  # 399 -> 799 -> 1599 -> 3199 -> 16000
+        up(32, 4, 2, 1), nn.GroupNorm(8, 32), nn.GELU(), up(32, 4, 2, 1), nn.GroupNorm(8, 32),
+        nn.GELU(), up(32, 4, 2, 1), nn.GroupNorm(8, 32), nn.GELU(), up(1, 10, 5),
+    )  # fmt: skip
+    return encoder, by_hand, (1, 1, 16000), [9, 7, 8, 6, 4, 5, 3, 1, 2, 0]
+
+
+@pytest.mark.parametrize("build", [lenet, vae, dcgan, wav2vec])
+def test_chain_is_mirrored_as_by_hand(build):
+    encoder, by_hand, size, layers = build()
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, size, output=0 if build is vae else None)
+    values = zip(by_hand.state_dict(), decoder.state_dict().values(), strict=True)
+    by_hand.load_state_dict(dict(values))
     assert all(isinstance(m, type(h)) for m, h in zip(decoder, by_hand, strict=True))
-    assert [name for name, _ in decoder.named_children()][:2] == ["layer_9", "layer_8"]
-    code = torch.randn(4, 10)
+    names = [name.removeprefix("layer_").removeprefix("body_") for name, _ in
+             decoder.named_children()]  # fmt: skip
+    assert names == list(map(str, layers))
+    code = encoder(torch.randn(4, *size[1:]))
+    code = (code[0] if build is vae else code).detach()
     torch.testing.assert_close(decoder(code), by_hand(code))
 
 

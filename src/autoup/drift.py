@@ -88,7 +88,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _advice(layers: dict[str, AutoConvTransposeNd], input_size: Sequence[int]) -> str:
     """Name the nearest sizes that the total stride divides: there most encoders need none."""
     if any(not axis.even for layer in layers.values() for axis in layer.solutions):
-        return "Clean instead: adjoint=False."
+        return "adjoint=False overlaps evenly."
     sizes = tuple(input_size[2:])
     chains = [layer.solutions for layer in layers.values() if len(layer.solutions) == len(sizes)]
     strides = [
