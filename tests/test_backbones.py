@@ -84,6 +84,16 @@ def test_children_account_for_every_strided_layer(name, head):
     assert places == sorted(places, reverse=True)
 
 
+def test_an_encoder_that_is_a_graph_gives_the_same_names():
+    model = build("resnet18")
+    from torchvision.models.feature_extraction import create_feature_extractor  # build() readied it
+
+    graph = create_feature_extractor(model, {"layer4": "features"})
+    size = (2, 3, 97, 131)
+    names = [name for name, _ in mirrored(graph, size, output="features").named_children()]
+    assert names == [name for name, _ in mirrored(without_head(model), size).named_children()]
+
+
 LARGE = """
 import json, resource, time, warnings
 from backbones import build

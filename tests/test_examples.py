@@ -12,6 +12,8 @@ SMALL = {
     "quickstart.py": [],
     "torchinfo_summary.py": [],
     "digits_autoencoder.py": ["--epochs", "1", "--limit", "192"],
+    "mirror_a_backbone.py": ["--backbone", "own", "--steps", "3"],
+    "mirror_or_resize.py": ["--steps", "4", "--seeds", "0"],
 }
 
 
@@ -59,6 +61,24 @@ def test_mnist_without_torchvision_says_what_to_install(tmp_path):
     )
     assert done.returncode == 1
     assert "--data mnist needs torchvision: pip install torchvision" in done.stderr
+
+
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_a_real_backbone_is_mirrored_and_drawn(source, tmp_path):
+    code = (
+        "import runpy, sys; from backbones import import_torchvision; import_torchvision(); "
+        f"sys.argv = ['m', '--backbone', {source!r}, '--steps', '2']; "
+        f"runpy.run_path({str(EXAMPLES / 'mirror_a_backbone.py')!r}, run_name='__main__')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Backbone: {source}." in done.stdout
+    assert "AutoConvTranspose2d" in done.stdout
+    picture = tmp_path / "output" / "mirror_a_backbone.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_readme_starts_with_code_and_names_both_commands():

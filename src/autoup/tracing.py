@@ -7,7 +7,7 @@ whole block, residual, dense, squeeze-and-excite or whatever else.
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, cast
 
@@ -250,7 +250,7 @@ class _Names:
 
         A layer that holds other layers, or does more, is told by the operator as well.
         """
-        stacks = [_stack(node) for node in nodes]
+        stacks = [stack for node in nodes if (stack := _stack(node))]
         shared = [each[0] for each in zip(*stacks, strict=False) if len(set(each)) == 1]
         path = shared[-1] if shared else ""
         if len(nodes) > 1 and path:
@@ -261,7 +261,10 @@ class _Names:
 
 
 def _stack(node: Node) -> list[str]:
-    """Return the paths of the layers that called this operator, outermost first."""
+    """Return the paths of the layers that an operator lies in, outermost first.
+
+    An encoder that is a graph itself tells the innermost one alone.
+    """
     stack = cast("dict[str, tuple[str, Any]]", node.meta.get("nn_module_stack") or {})
     paths = [path.partition("encoder")[2].lstrip(".") for path, _ in stack.values()]
-    return [path for path in paths if path]
+    return list(accumulate(paths[-1].split("."), "{}.{}".format)) if any(paths) else []
