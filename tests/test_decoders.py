@@ -233,6 +233,14 @@ def test_chain_is_mirrored_as_by_hand(build):
     torch.testing.assert_close(decoder(code), by_hand(code))
 
 
+def test_decoder_is_exported_at_any_batch_size():
+    decoder = mirror_decoder(ENCODERS["functional"](), (2, 3, 32, 32)).eval()
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.export.export(decoder, (torch.randn(2, 5),), dynamic_shapes=(batch,))
+    code = torch.randn(7, 5)
+    torch.testing.assert_close(program.module()(code), decoder(code))
+
+
 def test_reading_leaves_the_encoder_as_it_was():
     encoder = nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.Dropout(), conv(8, 8))
     encoder[1].eval()

@@ -1,10 +1,12 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 import torchinfo
 from oracle import AUTO, artifacts_allowed
 from torch import nn
 
-from autoup import AutoConvTranspose2d
+from autoup import AutoConvTranspose2d, mirror_decoder
 
 
 def summarise(layer, dims):
@@ -46,3 +48,14 @@ def test_multiply_adds_are_counted_by_output_positions_as_for_every_transposed_c
     true = 2 * 7 * 7 * layer.weight.numel()
     assert counted == 4 * true
     assert layer(torch.zeros(2, 8, 7, 7)).shape == (2, 4, 14, 14)
+
+
+def test_a_decoder_shows_every_layer_by_the_name_of_what_it_mirrors():
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+    encoder = nn.Sequential(OrderedDict(stem=stem, down=nn.Conv2d(8, 16, 4, 4)))
+    decoder = mirror_decoder(encoder, (1, 3, 64, 64))
+    result = torchinfo.summary(decoder, (1, 16, 8, 8), row_settings=("var_names",), verbose=0)
+    names = [layer.var_name for layer in result.summary_list]
+    assert names == ["Sequential", "down", "stem_1", "stem_2", "stem_0"]
+    assert result.summary_list[-1].output_size == [1, 3, 64, 64]
+    assert result.total_params == sum(p.numel() for p in decoder.parameters())
