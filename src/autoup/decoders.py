@@ -17,6 +17,7 @@ from autoup.capture import Output, capture, check_input_size
 from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.drift import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
+from autoup.layers import AutoConvTransposeNd
 from autoup.operators import Norm
 from autoup.parts import Part, read_parts
 from autoup.pieces import CONV, Layers, Settings, build_norm
@@ -24,6 +25,7 @@ from autoup.solver import require_smoothness
 from autoup.stages import undo
 from autoup.tracing import Point, read_steps, value_of, where
 
+_LAST = 0.1  # Scale of the last layer at the start.
 _STAGES = ("block", "resolution")
 _WORN = ("norm", "activation")
 _SPATIAL = ("convolution", "transposed", "resize", "block")
@@ -59,7 +61,8 @@ def mirror_decoder(
         tied: Whether these share the encoder's weights; needs ``adjoint=True``.
         output_activation: Closes the decoder.
         smoothness: As in ``AutoConvTranspose2d``.
-        init: As in ``AutoConvTranspose2d``.
+        init: As in ``AutoConvTranspose2d``. With ``"phase_equal"`` the last layer starts at a
+            tenth, unless it is tied, so that training starts from calm pictures, not from noise.
 
     Returns:
         The decoder; its children are named after what they mirror.
@@ -98,7 +101,7 @@ def mirror_decoder(
         {"device": end.device, "dtype": end.dtype},
     )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        decoder = _build(parts, settings, refine)
+        decoder = _build(parts, settings, refine, calm=init == "phase_equal" and not tied)
     _check_result(decoder, end, sizes)
     if output_activation is not None:
         decoder.add_module("output_activation", output_activation)
@@ -150,7 +153,7 @@ def _sharer(program: torch.export.ExportedProgram, encoder: nn.Module, tied: boo
     return share
 
 
-def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequential:
+def _build(parts: Sequence[Part], settings: Settings, refine: int, *, calm: bool) -> nn.Sequential:
     """Undo the layers from the last to the first.
 
     The normalisation and activation that follow a layer of the encoder follow the mirror of
@@ -169,6 +172,8 @@ def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequent
             bias = bare and any(each.norm for each in worn[number])
         with _naming(part, parts):
             made = undo(part, settings, bias=bias)
+            if calm and number == first:
+                _start_small(made)
             dressed = [(each.step.name, _build_dress(each, settings)) for each in dress]
         if part.kind == "block":
             children.put(part.step.name, made + [layer for _, layer in dressed])
@@ -179,6 +184,15 @@ def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequent
         if not bare and _is_stage(part):
             children.put(f"{part.step.name}.refine", _refine(part, parts, refine, settings))
     return nn.Sequential(children.modules)
+
+
+def _start_small(layers: Layers) -> None:
+    """Scale the weights that a stage without activations starts from, and with them its output."""
+    for _, layer in layers:
+        if isinstance(layer, AutoConvTransposeNd):
+            with torch.no_grad():
+                layer.weight.mul_(_LAST)
+            return
 
 
 def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:

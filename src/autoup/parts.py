@@ -189,7 +189,7 @@ def _join_channel_norms(parts: Sequence[Part]) -> list[Part]:
             continue
         first, last = trio[0], trio[2]
         if first.before.shape == last.after.shape and len(norm.shape) == 1:
-            step = _join([each.step for each in trio])
+            step = replace(_join([each.step for each in trio]), name=trio[1].step.name)
             joined[-3:] = [Part("norm", step, norm=replace(norm, shape=()))]
     return joined
 
@@ -254,7 +254,10 @@ def _takes(part: Part, padding: Part, uneven: bool) -> bool:
 
 
 def _merge(parts: Sequence[Part]) -> list[Part]:
-    """Make one block of all between two changes of resolution, where it has several layers."""
+    """Make one block of all between two changes of resolution, where it has several layers.
+
+    Normalisation and activation at its end stay apart, for the mirror of the next layer.
+    """
     points = [part.before for part in parts] + [part.after for part in parts[-1:]]
     sizes = {number: size for number, point in enumerate(points) if (size := _map_size(point))}
     ends = [one for one, other in pairwise(sizes) if sizes[one] != sizes[other]]
@@ -262,12 +265,13 @@ def _merge(parts: Sequence[Part]) -> list[Part]:
     merged: list[Part] = []
     for start, end in pairwise(sorted({0, *ends, *range(last, len(points))})):
         span = parts[start:end]
-        layers = [part for part in span if part.kind not in ("norm", "activation")]
+        layers = [n for n, part in enumerate(span) if part.kind not in ("norm", "activation")]
         if len(layers) > 1:
-            step = _join([part.step for part in span])
-            merged.append(_as_block(replace(step, name=layers[0].step.name)))
-        else:
-            merged += span
+            head, tail = layers[0], layers[-1] + 1
+            step = _join([part.step for part in span[head:tail]])
+            block = _as_block(replace(step, name=span[head].step.name))
+            span = [*span[:head], block, *span[tail:]]
+        merged += span
     return merged
 
 

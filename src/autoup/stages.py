@@ -100,16 +100,10 @@ def _each(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
 
 
 def _solve_anew(conv: Any, part: Part, settings: Settings) -> nn.Module:
-    """Mirror a convolution behind an uneven padding: from its output to the unpadded size.
-
-    An axis of stride 1 keeps kernel and dilation where a padding reaches the size.
-    """
+    """Mirror a convolution behind an uneven padding: from its output to the unpadded size."""
     sizes = part.after.shape[2:], part.before.shape[2:]
-    axes: list[tuple[int, int, int]] = []
-    for i, o, k, s, d in zip(*sizes, conv.kernel_size, conv.stride, conv.dilation, strict=True):
-        cropped = i + d * (k - 1) - o
-        keeps = s == 1 and cropped >= 0 and cropped % 2 == 0
-        axes.append((k, 1, d) if keeps else (solve(i, o, stride=s).kernel_size, s, 1))
+    stacked = zip(*sizes, conv.kernel_size, conv.stride, conv.dilation, strict=True)
+    axes = [_solve_axis(*each) for each in stacked]
     names = ("kernel_size", "stride", "dilation")
     return AUTO[len(axes)](
         conv.out_channels,
@@ -121,6 +115,18 @@ def _solve_anew(conv: Any, part: Part, settings: Settings) -> nn.Module:
         **settings.options,
         **settings.factory,
     )
+
+
+def _solve_axis(i: int, o: int, k: int, s: int, d: int) -> tuple[int, int, int]:
+    """Return kernel size, stride and dilation along one axis.
+
+    A stride of 1 keeps its kernel, or takes one tap more, where an even padding then reaches o.
+    """
+    for taps in (k, k + 1) if s == 1 else ():
+        cropped = i + d * (taps - 1) - o
+        if cropped >= 0 and cropped % 2 == 0:
+            return taps, 1, d
+    return solve(i, o, stride=s).kernel_size, s, 1
 
 
 def _undo_transposed(part: Part, settings: Settings, bias: bool) -> Layers:
