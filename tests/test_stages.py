@@ -77,14 +77,12 @@ def test_weights_behind_a_parametrization_count():
 def test_block_from_a_map_to_a_vector_is_not_most_of_the_decoder():
     def pool(m, x):
         x = F.relu(m.a(x))
-        return (x * torch.sigmoid(m.b(x))).mean((2, 3))
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
 
-    encoder = Module(pool, a=conv(3, 64), b=conv(64, 64, 1, 1, 0))
-    up, enlarged = [
-        each for each in mirrored(encoder).modules() if getattr(each, "in_channels", 0) == 64
-    ][:2]
-    assert spans(up)[1] * spans(enlarged)[1] == 64
-    assert sum(parameter.numel() for parameter in mirrored(encoder).parameters()) < 30_000
+    decoder = mirrored(Module(pool, a=conv(3, 64)))
+    wide, each = decoder.cat.up, decoder.cat.up_2
+    assert (wide.in_channels, wide.out_channels, *spans(wide)) == (128, 64, (1, 1), 1)
+    assert spans(each) == ((16, 16), 64)
 
 
 def test_one_stage_a_change_of_resolution():
