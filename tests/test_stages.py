@@ -117,6 +117,18 @@ def test_norms_keep_their_settings():
     assert [each.groups for each in bare] == [1, 3]
 
 
+@pytest.mark.parametrize(
+    "activation",
+    [nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.3), nn.ELU(0.5), nn.SELU(), nn.GELU("tanh"), nn.SiLU(),
+     nn.Mish(), nn.Hardswish(), nn.Hardtanh(-2, 2), nn.Softplus(), nn.Tanh(), nn.Sigmoid(),
+     nn.PReLU(8)],
+    ids=str,
+)  # fmt: skip
+def test_activations_keep_their_settings(activation):
+    decoder = mirrored(nn.Sequential(conv(3, 8), activation, conv(8, 4)))
+    assert str(decoder.layer_1) == str(activation)
+
+
 def test_pooling_is_undone_channel_by_channel_as_repetition():
     decoder = mirrored(nn.Sequential(nn.AvgPool2d(2), conv(3, 4)))
     assert spans(decoder[-1]) == ((2, 2), 3)
