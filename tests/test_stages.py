@@ -129,6 +129,11 @@ def test_activations_keep_their_settings(activation):
     assert str(decoder.layer_1) == str(activation)
 
 
+def test_functional_activations_are_those_of_their_names():
+    encoder = Module(lambda m, x: m.b(F.relu6(m.a(x))), a=conv(3, 8), b=conv(8, 4))
+    assert kinds(mirrored(encoder))[1:] == ["AutoConvTranspose2d", "ReLU6", "AutoConvTranspose2d"]
+
+
 def test_pooling_is_undone_channel_by_channel_as_repetition():
     decoder = mirrored(nn.Sequential(nn.AvgPool2d(2), conv(3, 4)))
     assert spans(decoder[-1]) == ((2, 2), 3)
