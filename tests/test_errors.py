@@ -34,7 +34,7 @@ BAD = [
     (lambda: solve(7, 14, dilation=None), TypeError, "dilation must be an int, got None"),
     (lambda: solve(7, 14, smoothness=3), ValueError, "smoothness must be 0, 1 or 2, got 3."),
     (lambda: solve(7, 14, smoothness=-1), ValueError, "smoothness must be at least 0, got -1."),
-    (lambda: solve(7, 14, smoothness=1), NotImplementedError, "smoothness=1 is not built yet"),
+    (lambda: solve(7, 14, smoothness=1.0), TypeError, "smoothness must be an int, got 1.0"),
     (lambda: candidates(7, 14, limit=0), ValueError, "limit must be at least 1, got 0."),
     # Sizes that nothing reaches.
     (
@@ -101,7 +101,6 @@ BAD = [
         "'phase_equal', 'torch', got 'xavier'",
     ),
     (lambda: Auto2d(4, 2, 7, 14, init=None), ValueError, "init must be one of"),
-    (lambda: Auto2d(4, 2, 7, 14, smoothness=2), NotImplementedError, "smoothness=2 is not built"),
     (lambda: Auto2d(4, 2, 7, 14, smoothness=5), ValueError, "smoothness must be 0, 1 or 2, got 5."),
     (lambda: Auto2d(4, 2, 7, 14, smoothness=1.0), TypeError, "smoothness must be an int, got 1.0"),
     (

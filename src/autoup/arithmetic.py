@@ -59,3 +59,34 @@ def nearest_strides(i: int, o: int) -> tuple[int, ...]:
         return (1,)
     left_over = 2 * (o - s * i)
     return (s,) if left_over < i else (s + 1,) if left_over > i else (s, s + 1)
+
+
+def free_taps(k: int, s: int, m: int) -> int:
+    """Return how many taps of k the guarantee of order m against grids leaves free.
+
+    A kernel of that order is one of so many taps convolved m times with a box of s.
+
+    Example:
+        >>> free_taps(4, s=2, m=1), free_taps(2, s=2, m=1), free_taps(3, s=3, m=2)
+        (3, 1, -1)
+    """
+    return k - m * (s - 1)
+
+
+def extra_size(i: int, wanted: int, k: int, s: int, p: int, d: int) -> int:
+    """Return the output padding with which a layer makes ``wanted`` of ``i`` pixels.
+
+    Raises:
+        ValueError: It makes no such size of ``i``.
+
+    Example:
+        >>> extra_size(14, 28, k=3, s=2, p=1, d=1)
+        1
+    """
+    least = transposed_size(i, k, s, p, 0, d)
+    if not least <= wanted < least + s:
+        raise ValueError(
+            f"output_size {wanted} is not in reach of an input of {i}: "
+            f"this layer makes {least} to {least + s - 1} of it."
+        )
+    return wanted - least

@@ -17,7 +17,7 @@ _PACKAGE = str(Path(__file__).parent) + os.sep
 Remedy = tuple[str, Callable[[], Solution]]
 
 
-def flaws(solution: Solution, axes: Sequence[str]) -> list[str]:
+def flaws(solution: Solution, axes: Sequence[str], smoothness: int = 0) -> list[str]:
     """Return what a picture will show along these axes; nothing for a clean solution.
 
     Example:
@@ -27,7 +27,10 @@ def flaws(solution: Solution, axes: Sequence[str]) -> list[str]:
     found: list[str] = []
     if not solution.even:
         least, most = overlap.phase_range(solution.kernel_size, solution.stride, solution.dilation)
-        found.append(f"uneven overlap, {least} to {most} taps a pixel, shows as a checkerboard")
+        shown = "shows as a checkerboard"
+        if smoothness:
+            shown = f"which smoothness={smoothness} hides in even regions but not in texture"
+        found.append(f"uneven overlap, {least} to {most} taps a pixel, {shown}")
     if solution.uncovered:
         lines = "line holds" if solution.uncovered == 1 else "lines hold"
         found.append(f"{solution.uncovered} dead {lines} nothing but the bias")
@@ -40,7 +43,9 @@ def flaws(solution: Solution, axes: Sequence[str]) -> list[str]:
     return found
 
 
-def describe(solutions: Sequence[Solution], remedies: Sequence[Sequence[Remedy]]) -> str | None:
+def describe(
+    solutions: Sequence[Solution], remedies: Sequence[Sequence[Remedy]], smoothness: int = 0
+) -> str | None:
     """Say for each axis what a picture will show and what to change; None if all is clean.
 
     Example:
@@ -52,7 +57,7 @@ def describe(solutions: Sequence[Solution], remedies: Sequence[Sequence[Remedy]]
     sentences: list[str] = []
     for solution in dict.fromkeys(solutions):
         axes = [axis for axis, each in zip(names, solutions, strict=True) if each == solution]
-        if shown := flaws(solution, axes):
+        if shown := flaws(solution, axes, smoothness):
             sentences.append(
                 f"{' and '.join(axes)} {solution.in_size} -> {solution.out_size} "
                 f"(kernel_size={solution.kernel_size}, stride={solution.stride}): "

@@ -9,26 +9,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from autoup.artifacts import warn
 from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.init import phase_equal_
 from autoup.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
 from autoup.plan import plan_sizes
+from autoup.projected import ProjectedConvTransposeNd
+from autoup.smoothness import draw
 from autoup.solution import Solution
-from autoup.solver import require_smoothness
-
-if TYPE_CHECKING:
-    _Plain = nn.ConvTranspose2d
-else:
-    _Plain = object
 
 
-class AutoConvTransposeNd(_Plain):
+class AutoConvTransposeNd(ProjectedConvTransposeNd):
     """What the three layers share; mixed in ahead of the PyTorch layer."""
 
     _dims: ClassVar[int]
-    _plain: ClassVar[type[Any]]
 
     if TYPE_CHECKING:  # annotations that torch.jit.script would try to compile
         init: str
@@ -55,13 +51,15 @@ class AutoConvTransposeNd(_Plain):
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _check_options(bias, smoothness, init, dtype)
+        _check_options(bias, init, dtype)
         rest: dict[str, Any] = {"groups": groups, "bias": bias, "device": device, "dtype": dtype}
         if encoder is None:
             shift = None
-            plan = plan_sizes(self._dims, in_size, out_size, kernel_size, stride, dilation)
+            plan = plan_sizes(
+                self._dims, in_size, out_size, kernel_size, stride, dilation, smoothness
+            )
         else:
-            mirror = _as_mirror(encoder, out_size, self._dims, kernel_size)
+            mirror = _as_mirror(encoder, out_size, self._dims, kernel_size, smoothness)
             check_agreement(mirror, in_channels, out_channels, in_size, stride, dilation, groups)
             plan, shift = mirror.plan, mirror.round_trip_shift
             rest = inherit(mirror.conv, bias, device, dtype)
@@ -70,8 +68,10 @@ class AutoConvTransposeNd(_Plain):
             warn(f"{type(self).__name__}: {plan.artifacts}")
         # Not by setattr: Module's own is slow, and reset_parameters needs them before it is set up.
         self.__dict__.update(in_size=plan.in_size, out_size=plan.out_size)
-        self.__dict__.update(solutions=plan.solutions, round_trip_shift=shift, init=init)
+        self.__dict__.update(solutions=plan.solutions, round_trip_shift=shift)
+        self.__dict__.update(init=init, smoothness=smoothness, _projectors=None)
         super().__init__(in_channels, out_channels, **plan.arguments, **rest)  # pyright: ignore[reportUnknownMemberType]
+        self._prepare()
 
     @classmethod
     def mirror(
@@ -127,7 +127,14 @@ class AutoConvTransposeNd(_Plain):
 kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         """
         check_flags(adjoint=adjoint, tied=tied)
-        mirror = read_mirror(encoder, out_size, cls._dims, adjoint=adjoint, kernel_size=kernel_size)
+        mirror = read_mirror(
+            encoder,
+            out_size,
+            cls._dims,
+            adjoint=adjoint,
+            kernel_size=kernel_size,
+            smoothness=smoothness,
+        )
         shared = tied_weight(mirror.conv, adjoint, device, dtype) if tied else None
         layer = cls(
             mirror.conv.out_channels,
@@ -151,40 +158,20 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
             super().reset_parameters()
             return
         strides = [s // gcd(s, d) for s, d in zip(self.stride, self.dilation, strict=True)]
-        phase_equal_(self.weight, strides, self.groups)
+        if self.smoothness:
+            draw(self.weight, strides, self.groups, self.smoothness)
+        else:
+            phase_equal_(self.weight, strides, self.groups)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    def to_plain(self) -> nn.Module:
-        """Return PyTorch's own layer with a copy of the parameters: the same function.
-
-        For tools that look up the exact type: quantisation, fusion, converters.
-
-        Example:
-            >>> type(AutoConvTranspose2d(8, 4, 7, 14).to_plain()).__name__
-            'ConvTranspose2d'
-        """
-        plain = self._plain(
-            self.in_channels,
-            self.out_channels,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding,
-            groups=self.groups,
-            bias=self.bias is not None,
-            dilation=self.dilation,
-            device="meta",
-        )
-        plain.weight = _copy(self.weight)
-        plain.bias = None if self.bias is None else _copy(self.bias)
-        return plain.train(self.training)
 
     def extra_repr(self) -> str:
         """Return the call's facts and what was solved, in PyTorch's style."""
         in_channels, out_channels, solved = super().extra_repr().split(", ", 2)
         text = f"{in_channels}, {out_channels}, in_size={self.in_size}, out_size={self.out_size}"
         text += f", {solved}"
+        if self.smoothness:
+            text += f", smoothness={self.smoothness}"
         if self.init != "phase_equal":
             text += f", init={self.init!r}"
         if self.round_trip_shift is not None:
@@ -210,6 +197,7 @@ class AutoConvTranspose1d(AutoConvTransposeNd, nn.ConvTranspose1d):
 
     _dims = 1
     _plain = nn.ConvTranspose1d
+    _convolve = staticmethod(F.conv_transpose1d)
 
 
 class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
@@ -232,7 +220,11 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
         dilation: Distance between taps, in pixels; an int or one per axis.
         groups: Blocked connections from input to output channels.
         bias: Whether to add a learnable bias; with an encoder, only where that has one.
-        smoothness: Order of the guarantee against grids; only 0 so far.
+        smoothness: Order of the guarantee against grids, which holds at every training step.
+            1: no grid on inputs that are constant along an axis, across that axis; 2: none on
+            linear ramps either; 0: no promise. The kernel in use is the nearest to ``weight``
+            that keeps it (see ``to_plain``), has at least two free taps per axis where it is
+            not pinned, and costs a small matrix product a step.
         init: ``"phase_equal"`` starts without a grid and with the variance of the input
             (see ``autoup.init.phase_equal_``), the bias at zero; ``"torch"`` draws the
             numbers that ``nn.ConvTranspose2d`` draws.
@@ -247,10 +239,10 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
             far it puts a pixel from where the encoder took it; None otherwise.
 
     Raises:
-        InfeasibleError: A pinned kernel cannot reach ``out_size``.
+        InfeasibleError: A pinned kernel cannot reach ``out_size``, or has too few taps for the
+            smoothness.
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or disagrees with the encoder.
-        NotImplementedError: ``smoothness`` is 1 or 2.
 
     Warns:
         ArtifactWarning: An axis has output padding, uneven overlap or uncovered pixels.
@@ -273,6 +265,7 @@ stride=(2, 2))
 
     _dims = 2
     _plain = nn.ConvTranspose2d
+    _convolve = staticmethod(F.conv_transpose2d)
 
 
 class AutoConvTranspose3d(AutoConvTransposeNd, nn.ConvTranspose3d):
@@ -294,13 +287,12 @@ class AutoConvTranspose3d(AutoConvTransposeNd, nn.ConvTranspose3d):
 
     _dims = 3
     _plain = nn.ConvTranspose3d
+    _convolve = staticmethod(F.conv_transpose3d)
 
 
-def _check_options(bias: object, smoothness: int, init: object, dtype: object) -> None:
+def _check_options(bias: object, init: object, dtype: object) -> None:
     if not isinstance(bias, bool):
         check_flags(bias=bias)
-    if smoothness or type(smoothness) is not int:
-        require_smoothness(smoothness)
     check_choice("init", init, INITS)
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a torch.dtype, got {dtype!r}.")
@@ -316,11 +308,11 @@ def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
         raise ValueError(f"groups ({groups}) must divide out_channels ({out_channels}).")
 
 
-def _as_mirror(encoder: object, out_size: object, dims: int, kernel_size: object) -> Mirror:
+def _as_mirror(
+    encoder: object, out_size: object, dims: int, kernel_size: object, smoothness: object
+) -> Mirror:
     if isinstance(encoder, Mirror):
         return encoder
-    return read_mirror(encoder, out_size, dims, adjoint=False, kernel_size=kernel_size)
-
-
-def _copy(parameter: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+    return read_mirror(
+        encoder, out_size, dims, adjoint=False, kernel_size=kernel_size, smoothness=smoothness
+    )

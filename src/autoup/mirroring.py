@@ -7,19 +7,20 @@ the mirror, with its own k, d and p, puts it at s*n + d*(k - 1)/2 - p of its out
 
 from dataclasses import dataclass
 from functools import partial
+from math import gcd
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from autoup.arithmetic import convolved_size
+from autoup.arithmetic import convolved_size, free_taps
 from autoup.artifacts import AXES, Remedy, describe
 from autoup.checks import per_axis
 from autoup.errors import InfeasibleError
 from autoup.plan import Plan, make_plan
 from autoup.solution import Solution
-from autoup.solver import rank
+from autoup.solver import rank, require_smoothness
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -57,13 +58,19 @@ class _Axis:
 
 
 def read_mirror(
-    conv: object, out_size: object, dims: int, *, adjoint: bool, kernel_size: object
+    conv: object,
+    out_size: object,
+    dims: int,
+    *,
+    adjoint: bool,
+    kernel_size: object,
+    smoothness: object = 0,
 ) -> Mirror:
     """Plan the mirror of ``conv`` for an input of ``out_size``.
 
     Raises:
-        InfeasibleError: No transposed convolution is the adjoint, or the pinned kernel
-            cannot reach the size.
+        InfeasibleError: No transposed convolution is the adjoint, the pinned kernel cannot
+            reach the size, or a kernel has too few taps for the smoothness.
         TypeError: ``conv`` is not a convolution of ``dims`` dimensions.
         ValueError: ``conv`` is lazy, or has no output at this size.
 
@@ -72,7 +79,7 @@ def read_mirror(
         >>> mirror.plan.arguments["kernel_size"], mirror.round_trip_shift
         ((2, 2), (0.5, 0.5))
     """
-    checked = _check_conv(conv, dims)
+    checked, m = _check_conv(conv, dims), require_smoothness(smoothness)
     out_sizes = per_axis("out_size", out_size, dims)
     pins = (None,) * dims if kernel_size is None else per_axis("kernel_size", kernel_size, dims)
     if adjoint and kernel_size is not None:
@@ -82,15 +89,15 @@ def read_mirror(
         )
     axes = _read_axes(checked)
     solutions = tuple(
-        _mirror_axis(name, axis, size, adjoint, pin)
+        _mirror_axis(name, axis, size, adjoint, pin, m)
         for name, axis, size, pin in zip(AXES[dims], axes, out_sizes, pins, strict=True)
     )
     remedies = [
-        _remedies(axis, size, adjoint, pin)
+        _remedies(axis, size, adjoint, pin, m)
         for axis, size, pin in zip(axes, out_sizes, pins, strict=True)
     ]
     shifts = tuple(_shift(axis, found) for axis, found in zip(axes, solutions, strict=True))
-    return Mirror(checked, make_plan(solutions, describe(solutions, remedies)), shifts)
+    return Mirror(checked, make_plan(solutions, describe(solutions, remedies, m)), shifts)
 
 
 def check_agreement(
@@ -208,7 +215,9 @@ def _read_axes(conv: Conv) -> list[_Axis]:
     return axes
 
 
-def _mirror_axis(name: str, axis: _Axis, size: int, adjoint: bool, pin: int | None) -> Solution:
+def _mirror_axis(
+    name: str, axis: _Axis, size: int, adjoint: bool, pin: int | None, m: int
+) -> Solution:
     in_size = axis.convolve(size)
     if in_size < 1:
         raise ValueError(
@@ -216,7 +225,9 @@ def _mirror_axis(name: str, axis: _Axis, size: int, adjoint: bool, pin: int | No
             f"{_smallest_input(axis)} there."
         )
     try:
-        return _adjoint(axis, in_size, size) if adjoint else _clean(axis, in_size, size, pin)
+        if adjoint:
+            return _adjoint(axis, in_size, size, m)
+        return _clean(axis, in_size, size, pin, m)
     except InfeasibleError as error:
         raise InfeasibleError(f"{name}: {error}") from None
 
@@ -225,7 +236,7 @@ def _smallest_input(axis: _Axis) -> int:
     return max(1, axis.dilation * (axis.kernel_size - 1) + 1 - axis.before - axis.after)
 
 
-def _clean(axis: _Axis, i: int, o: int, pin: int | None) -> Solution:
+def _clean(axis: _Axis, i: int, o: int, pin: int | None, m: int) -> Solution:
     """Solve for the encoder's stride; a stride of 1 keeps kernel, dilation and padding.
 
     An even kernel under ``padding="same"`` is padded by one pixel more behind than in front,
@@ -233,13 +244,13 @@ def _clean(axis: _Axis, i: int, o: int, pin: int | None) -> Solution:
     """
     k, d = axis.kernel_size, axis.dilation
     if axis.stride > 1 or pin is not None:
-        return rank(i, o, pin, axis.stride, d if axis.stride == 1 else 1)[0]
+        return rank(i, o, pin, axis.stride, d if axis.stride == 1 else 1, m=m)[0]
     if axis.before == axis.after:
         return Solution(i, o, k, 1, axis.before, 0, d)
     return rank(i, o, k + 1, 1, d)[0]
 
 
-def _adjoint(axis: _Axis, i: int, o: int) -> Solution:
+def _adjoint(axis: _Axis, i: int, o: int, m: int) -> Solution:
     """Keep kernel, stride, padding and dilation; output padding makes up what stride skipped."""
     k, s, p, d = axis.kernel_size, axis.stride, axis.before, axis.dilation
     if axis.before != axis.after:
@@ -247,6 +258,12 @@ def _adjoint(axis: _Axis, i: int, o: int) -> Solution:
             f"no transposed convolution is the adjoint of padding='same' with kernel_size={k}, "
             f"dilation={d}: it would crop {p} px in front and {axis.after} px behind. The "
             f"nearest that works is kernel_size={k + 1} in the encoder; or adjoint=False."
+        )
+    if m and (free_taps(k, s, m) < 1 or gcd(s, d) > 1):
+        raise InfeasibleError(
+            f"the adjoint of kernel_size={k}, stride={s}, dilation={d} cannot have smoothness={m}, "
+            f"which takes {1 + m * (s - 1)} taps or more and a dilation that shares no factor with "
+            "the stride. The nearest that works is adjoint=False; or smoothness=0."
         )
     return Solution(i, o, k, s, p, (o + 2 * p - d * (k - 1) - 1) % s, d)
 
@@ -256,9 +273,9 @@ def _shift(axis: _Axis, found: Solution) -> float:
     return found.dilation * (found.kernel_size - 1) / 2 - found.padding - encoder
 
 
-def _remedies(axis: _Axis, o: int, adjoint: bool, pin: int | None) -> list[Remedy]:
+def _remedies(axis: _Axis, o: int, adjoint: bool, pin: int | None, m: int) -> list[Remedy]:
     def clean(size: int) -> Solution:
-        return _clean(axis, axis.convolve(size), size, None)
+        return _clean(axis, axis.convolve(size), size, None, m)
 
     options: list[Remedy] = []
     if adjoint:

@@ -195,8 +195,9 @@ def repeat_pixels(layer: Any) -> None:
         >>> layer(torch.ones(1, 4, 7)).unique()
         tensor([1.], grad_fn=<Unique2Backward0>)
     """
-    phases = [k / s for k, s in zip(layer.kernel_size, layer.stride, strict=True)]
-    nn.init.constant_(layer.weight, 1 / prod(phases))
+    nn.init.ones_(layer.weight)
+    total = layer.to_plain().weight[0, 0].sum()
+    nn.init.constant_(layer.weight, prod(layer.stride) / total.item())
 
 
 def build_norm(norm: Norm, shape: Sequence[int], settings: Settings) -> nn.Module:

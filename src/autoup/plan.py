@@ -8,7 +8,7 @@ from autoup.artifacts import AXES, Remedy, describe
 from autoup.checks import per_axis, require_growth
 from autoup.errors import InfeasibleError
 from autoup.solution import Solution
-from autoup.solver import rank
+from autoup.solver import rank, require_smoothness
 
 Axes = tuple[int, ...]
 
@@ -57,6 +57,7 @@ def plan_sizes(
     kernel_size: object,
     stride: object,
     dilation: object,
+    smoothness: object = 0,
 ) -> Plan:
     """Check the sizes and pins of a layer and solve every axis.
 
@@ -76,6 +77,7 @@ def plan_sizes(
         _as_key("kernel_size", kernel_size, dims),
         _as_key("stride", stride, dims),
         _as_key("dilation", dilation, dims),
+        require_smoothness(smoothness),
     )
 
 
@@ -92,6 +94,7 @@ def _plan_sizes(
     kernel_size: object,
     stride: object,
     dilation: object,
+    m: int,
 ) -> Plan:
     unpinned = (None,) * dims
     axes = list(
@@ -106,31 +109,36 @@ def _plan_sizes(
     )
     for i, o, *_ in axes:
         require_growth(i, o)
-    solutions = tuple(_solve_axis(*each) for each in zip(AXES[dims], axes, strict=True))
-    return make_plan(solutions, describe(solutions, [_remedies(*axis) for axis in axes]))
+    solutions = tuple(
+        _solve_axis(name, axis, m) for name, axis in zip(AXES[dims], axes, strict=True)
+    )
+    remedies = [_remedies(*axis, m) for axis in axes]
+    return make_plan(solutions, describe(solutions, remedies, m))
 
 
-def _solve_axis(name: str, axis: tuple[int, int, int | None, int | None, int]) -> Solution:
+def _solve_axis(name: str, axis: tuple[int, int, int | None, int | None, int], m: int) -> Solution:
     try:
-        return rank(*axis)[0]
+        return rank(*axis, m=m)[0]
     except InfeasibleError as error:
         raise InfeasibleError(f"{name}: {error}") from None
 
 
-def _remedies(i: int, o: int, k: int | None, s: int | None, d: int) -> list[Remedy]:
+def _remedies(i: int, o: int, k: int | None, s: int | None, d: int, m: int) -> list[Remedy]:
     """Return what a user may change, the smallest change first."""
     options: list[Remedy] = []
     if k is not None:
-        options.append(("leave kernel_size unpinned", partial(_best, i, o, s, d)))
+        options.append(("leave kernel_size unpinned", partial(_best, i, o, s, d, m)))
     if s is not None:
         pins = "stride" if k is None else "kernel_size and stride"
-        options.append((f"leave {pins} unpinned", partial(_best, i, o, None, d)))
+        options.append((f"leave {pins} unpinned", partial(_best, i, o, None, d, m)))
     if d > 1:
-        options.append(("dilation=1 and nothing pinned", partial(_best, i, o, None, 1)))
+        options.append(("dilation=1 and nothing pinned", partial(_best, i, o, None, 1, m)))
     nearby = sorted((max(i, o - 1), o + 1), key=lambda size: size % i != 0)
     unpin = "" if k is None else " and kernel_size unpinned"
-    return options + [(f"out_size={size}{unpin}", partial(_best, i, size, s, d)) for size in nearby]
+    return options + [
+        (f"out_size={size}{unpin}", partial(_best, i, size, s, d, m)) for size in nearby
+    ]
 
 
-def _best(i: int, o: int, s: int | None, d: int) -> Solution:
-    return rank(i, o, None, s, d)[0]
+def _best(i: int, o: int, s: int | None, d: int, m: int) -> Solution:
+    return rank(i, o, None, s, d, m=m)[0]

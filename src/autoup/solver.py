@@ -1,8 +1,8 @@
 """From the size one has and the size one wants to the parameters of one axis.
 
 Legend: i input size, o output size, k kernel, s stride, p padding, a output padding,
-d dilation, g = gcd(s, d). With E = s*(i - 1) + d*(k - 1) + 1, the uncropped extent, every
-solution has p = (E + a - o)/2.
+d dilation, g = gcd(s, d), m smoothness. With E = s*(i - 1) + d*(k - 1) + 1, the uncropped
+extent, every solution has p = (E + a - o)/2.
 
 The order, smallest first: uncovered pixels, unevenness (largest minus smallest number of
 taps per phase), a, k, p, s. The search visits only the few parameters that can be among
@@ -23,10 +23,10 @@ from functools import lru_cache
 from math import gcd
 
 from autoup import overlap
-from autoup.arithmetic import nearest_strides
+from autoup.arithmetic import free_taps, nearest_strides
 from autoup.checks import as_int, require_growth
 from autoup.errors import InfeasibleError
-from autoup.reach import unreachable
+from autoup.reach import sharing, too_small, unreachable
 from autoup.solution import Solution
 
 
@@ -52,16 +52,18 @@ def solve(
         kernel_size: Pins the kernel, in taps.
         stride: Pins the stride, in pixels.
         dilation: Distance between taps, in pixels.
-        smoothness: Order of the guarantee against grids; only 0 so far.
+        smoothness: Order of the guarantee against grids, 0, 1 or 2 (see
+            ``AutoConvTranspose2d``): the kernel has at least ``2 + smoothness*(stride - 1)``
+            taps, so that two of them stay free; a pinned one at least one tap less.
 
     Returns:
         The first of ``candidates``.
 
     Raises:
-        InfeasibleError: The pinned kernel cannot reach ``out_size``.
+        InfeasibleError: The pinned kernel cannot reach ``out_size``, or has too few taps for
+            the smoothness; or stride and dilation leave it impossible.
         TypeError: A number is not an int.
         ValueError: A number is out of range.
-        NotImplementedError: ``smoothness`` is 1 or 2.
 
     Example:
         >>> print(solve(14, 28))
@@ -107,10 +109,9 @@ def candidates(
         At least one solution.
 
     Raises:
-        InfeasibleError: The pinned kernel cannot reach ``out_size``.
+        InfeasibleError: As in ``solve``.
         TypeError: A number is not an int.
         ValueError: A number is out of range.
-        NotImplementedError: ``smoothness`` is 1 or 2.
 
     Example:
         >>> [found.kernel_size for found in candidates(14, 28, limit=3)]
@@ -118,7 +119,6 @@ def candidates(
     """
     in_size, out_size = as_int("in_size", in_size), as_int("out_size", out_size)
     require_growth(in_size, out_size)
-    require_smoothness(smoothness)
     return list(
         rank(
             in_size,
@@ -127,12 +127,13 @@ def candidates(
             None if stride is None else as_int("stride", stride),
             as_int("dilation", dilation),
             as_int("limit", limit),
+            require_smoothness(smoothness),
         )
     )
 
 
-def require_smoothness(smoothness: int) -> None:
-    """Refuse an order of smoothness that does not exist, or not yet.
+def require_smoothness(smoothness: object) -> int:
+    """Return an order of smoothness that exists.
 
     Raises:
         TypeError: It is not an int.
@@ -140,40 +141,60 @@ def require_smoothness(smoothness: int) -> None:
         NotImplementedError: It is 1 or 2.
 
     Example:
-        >>> require_smoothness(0)
+        >>> require_smoothness(1)
+        1
     """
     order = as_int("smoothness", smoothness, minimum=0)
     if order > 2:
         raise ValueError(f"smoothness must be 0, 1 or 2, got {order}.")
-    if order:
-        raise NotImplementedError(
-            f"smoothness={order} is not built yet; this version knows smoothness=0 alone."
-        )
+    return order
 
 
 @lru_cache(maxsize=4096)
 def rank(
-    i: int, o: int, k: int | None, s: int | None, d: int, limit: int = 1
+    i: int, o: int, k: int | None, s: int | None, d: int, limit: int = 1, m: int = 0
 ) -> tuple[Solution, ...]:
     """Return the first ``limit`` solutions in order; checked ints in, ``None`` for unpinned.
 
     Unlike ``solve`` it allows ``o < i``, which mirrors of enlarging convolutions need.
 
     Raises:
-        InfeasibleError: The pinned kernel cannot reach ``o``.
+        InfeasibleError: The pinned kernel cannot reach ``o``, or smoothness m is impossible.
 
     Example:
         >>> rank(13, 28, None, None, 1)[0].kernel_size
         4
     """
     strides = nearest_strides(i, o) if s is None else (s,)
+    strides = require_taps(i, o, k, strides, d, m) if m else strides
     if k is None:
-        found = [each for s in strides for each in _free(i, o, s, d, limit)]
+        found = [each for s in strides for each in _free(i, o, s, d, limit, m)]
     else:
         found = [each for s in strides for each in _pinned(i, o, k, s, d, limit)]
     if not found:
-        raise InfeasibleError(unreachable(i, o, k or 1, strides, d))
+        raise InfeasibleError(unreachable(i, o, k or 1, strides, d, m))
     return tuple(sorted(set(found), key=_order)[:limit])
+
+
+def require_taps(
+    i: int, o: int, k: int | None, strides: tuple[int, ...], d: int, m: int
+) -> tuple[int, ...]:
+    """Return the strides at which kernel k, None for any, can have smoothness m.
+
+    Raises:
+        InfeasibleError: There is none.
+
+    Example:
+        >>> require_taps(10, 25, 2, (2, 3), 1, 1)
+        (2,)
+    """
+    coprime = tuple(s for s in strides if gcd(s, d) == 1)
+    if not coprime and m:
+        raise InfeasibleError(sharing(i, o, strides[0], d, m))
+    enough = tuple(s for s in coprime if k is None or free_taps(k, s, m) >= 1)
+    if not enough and k is not None:
+        raise InfeasibleError(too_small(i, o, k, coprime, d, m))
+    return enough
 
 
 def _order(found: Solution) -> tuple[int, ...]:
@@ -201,19 +222,20 @@ def _pinned(i: int, o: int, k: int, s: int, d: int, limit: int) -> Iterator[Solu
         yield Solution(i, o, k, s, (cropped + a) // 2, a, d)
 
 
-def _free(i: int, o: int, s: int, d: int, limit: int) -> Iterator[Solution]:
+def _free(i: int, o: int, s: int, d: int, limit: int, m: int) -> Iterator[Solution]:
     """Yield the best kernels for every output padding that can be among the first.
 
     Which places are reached repeats with d: of the output paddings that agree modulo 2d the
-    smallest comes first.
+    smallest comes first. Smoothness m leaves two taps free.
     """
+    fewest = 2 + m * (s - 1) if m else 1
     complete = gcd(s, d) == 1 and i >= d
     for a in range(2 if complete else min(max(s, d), 2 * d * limit)):
         steps = {s} if complete else {1, s}
         starts = [(start, 2 * n) for n in steps for start in (n, 2 * n)]
         found = False
         for start, step in starts:
-            first = _smallest_kernel(i, o, s, d, a, start, step)
+            first = _smallest_kernel(i, o, s, d, a, start, step, fewest)
             if first is not None:
                 found = True
                 for k in range(first, first + step * limit, step):
@@ -226,8 +248,10 @@ def _padding(i: int, o: int, k: int, s: int, d: int, a: int) -> int:
     return (s * (i - 1) + d * (k - 1) + 1 + a - o) // 2
 
 
-def _smallest_kernel(i: int, o: int, s: int, d: int, a: int, start: int, step: int) -> int | None:
-    """Return the smallest k = start + step*m, m >= 0, that covers as much as any of them.
+def _smallest_kernel(
+    i: int, o: int, s: int, d: int, a: int, start: int, step: int, fewest: int
+) -> int | None:
+    """Return the smallest k = start + step*n >= fewest, n >= 0, that covers as much as any of them.
 
     ``step`` is even, so p grows by d*step/2 and all of them have the same parity. From
     0 <= p <= d*(k - 1) follows d*(k - 1) >= abs(s*(i - 1) + 1 + a - o). Once p - a >= s*(i - 1)
@@ -236,7 +260,7 @@ def _smallest_kernel(i: int, o: int, s: int, d: int, a: int, start: int, step: i
     off_centre = s * (i - 1) + 1 + a - o
     if (off_centre + d * (start - 1)) % 2:
         return None
-    least = -(-abs(off_centre) // d) + 1
+    least = max(fewest, -(-abs(off_centre) // d) + 1)
     k = start + step * max(0, -(-(least - start) // step))
 
     def covered(steps: int) -> int:
