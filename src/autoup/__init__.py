@@ -9,6 +9,8 @@ from autoup import init
 from autoup.decoders import mirror_decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
 from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
+from autoup.meter import GridMeasurement, measure_grid
+from autoup.phases import phase_spread
 from autoup.solution import Solution
 from autoup.solver import candidates, solve
 
@@ -18,12 +20,15 @@ __all__ = [
     "AutoConvTranspose2d",
     "AutoConvTranspose3d",
     "AutoupError",
+    "GridMeasurement",
     "InfeasibleError",
     "Solution",
     "__version__",
     "candidates",
     "init",
+    "measure_grid",
     "mirror_decoder",
+    "phase_spread",
     "solve",
 ]
 

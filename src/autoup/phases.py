@@ -1,0 +1,120 @@
+"""How unequal the phases of an upsampling layer are."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoup.projected import ProjectedConvTransposeNd
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def phase_spread(layer: nn.Module) -> float:
+    """Return how unequal the phase sums of a layer's kernel are; 0 means no grid on constants.
+
+    Output pixels a stride apart form a phase: the same taps feed them. On a constant input a
+    phase equals the bias plus the input times the sum of its taps, so that the output has no
+    grid exactly where all phase sums are equal (Sugawara, Shiota & Kiya 2018, arXiv
+    1806.02658). The spread is the standard deviation over the phases in units of the rms of
+    the phase sums, both over all pairs of channels. Independent weights, PyTorch's start among
+    them, give about ``sqrt(1 - 1 / phases)``, 0.87 for a stride of 2 in 2d.
+
+    The kernel measured is the one in use: with ``smoothness`` its projection, with a
+    parametrisation (weight_norm) what that makes. In a convolution before ``PixelShuffle`` every
+    phase has channels of its own: their biases count too, as the weights of one more input
+    channel held at 1. A ``BatchNorm2d`` between the two counts as in evaluation mode.
+
+    Args:
+        layer: ``nn.ConvTranspose1d``, ``2d`` or ``3d``, an ``AutoConvTranspose``, or
+            ``nn.Sequential(nn.Conv2d(...), nn.PixelShuffle(r))``, with a ``BatchNorm2d``
+            between them or not.
+
+    Returns:
+        The spread, a ratio in [0, 1]; 0 for a stride of 1.
+
+    Raises:
+        TypeError: ``layer`` is something else.
+        ValueError: ``layer`` is lazy and has no weight yet, or the shuffle does not divide the
+            channels.
+
+    Example:
+        >>> import autoup
+        >>> round(phase_spread(autoup.AutoConvTranspose2d(8, 4, 7, 14)), 6)
+        0.0
+        >>> phase_spread(nn.ConvTranspose2d(8, 4, 2, stride=2)) > 0.5
+        True
+    """
+    for weight in layer.parameters():
+        if isinstance(weight, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                "layer is lazy and has no weight yet: pass one batch through it first."
+            )
+    if isinstance(layer, _TRANSPOSED):
+        return _relative(_sum_phases(layer), None)
+    if isinstance(layer, nn.Sequential) and len(layer) in (2, 3):
+        first, last = layer[0], layer[-1]
+        between = layer[1] if len(layer) == 3 else None
+        if type(last) is nn.PixelShuffle and isinstance(first, nn.Conv2d):
+            if isinstance(between, nn.BatchNorm2d):
+                return _relative(*_split_channels(*_fold(first, between), last.upscale_factor))
+            if between is None:
+                bias = first.bias
+                return _relative(*_split_channels(first.weight, bias, last.upscale_factor))
+    raise TypeError(
+        "layer must be a transposed convolution or nn.Sequential(nn.Conv2d(...), "
+        f"nn.PixelShuffle(r)), got {type(layer).__name__}."
+    )
+
+
+def _relative(sums: Tensor, biases: Tensor | None) -> float:
+    """Return the deviation over the rms; phases last, and an equal bias makes no difference."""
+    varied = (sums - sums.mean(-1, keepdim=True)).abs().square().mean(-1).sum()
+    total = sums.abs().square().mean(-1).sum()
+    if biases is not None:
+        across = (biases - biases.mean(-1, keepdim=True)).abs().square().mean(-1).sum()
+        varied, total = varied + across, total + across
+    return float((varied / total).sqrt()) if total > 0 else 0.0
+
+
+def _sum_phases(layer: Any) -> Tensor:
+    """Return the sum of the taps of every phase, ``(in_channels, out_channels / groups, phases)``.
+
+    Tap t lands ``dilation * t`` pixels on, in the phase of that remainder by the stride.
+    """
+    projected = isinstance(layer, ProjectedConvTransposeNd)
+    sums = _exact(layer.to_plain().weight if projected else layer.weight)
+    for axis, (s, d) in enumerate(zip(layer.stride, layer.dilation, strict=True), start=2):
+        taps = torch.arange(sums.shape[axis], device=sums.device)
+        empty = sums.new_zeros((*sums.shape[:axis], s, *sums.shape[axis + 1 :]))
+        sums = empty.index_add(axis, d * taps % s, sums)
+    return sums.flatten(2)
+
+
+def _split_channels(weight: Tensor, bias: Tensor | None, r: int) -> tuple[Tensor, Tensor | None]:
+    """Return sums and biases with the phases last; a shuffle takes them from adjacent channels."""
+    if weight.shape[0] % r**2:
+        raise ValueError(
+            f"out_channels ({weight.shape[0]}) must be a multiple of {r**2} for PixelShuffle({r})."
+        )
+    sums = _exact(weight).flatten(2).sum(2).unflatten(0, (-1, r**2)).movedim(1, -1)
+    return sums, None if bias is None else _exact(bias).unflatten(0, (-1, r**2))
+
+
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor | None]:
+    if norm.running_var is None or norm.running_mean is None:
+        raise TypeError("layer has a BatchNorm2d without running statistics: its scale is unknown.")
+    scale = (_exact(norm.running_var) + norm.eps).rsqrt()
+    scale = scale if not norm.affine else scale * _exact(norm.weight)
+    bias = (
+        -_exact(norm.running_mean)
+        if conv.bias is None
+        else _exact(conv.bias) - _exact(norm.running_mean)
+    )
+    bias = bias * scale + (_exact(norm.bias) if norm.affine else 0)
+    return _exact(conv.weight) * scale.view(-1, 1, 1, 1), bias
+
+
+def _exact(values: Tensor) -> Tensor:
+    values = values.detach().cpu()
+    return values.to(torch.complex128 if values.is_complex() else torch.float64)
