@@ -94,7 +94,9 @@ class GridMeasurement:
         height, width = self.spectrum.shape
         power = torch.fft.fftshift(self.spectrum).clamp(min=1e-30).log10()
         edges = (-0.5 / width - 0.5, 0.5 - 0.5 / width, 0.5 - 0.5 / height, -0.5 / height - 0.5)
-        shown = left.imshow(power, cmap="magma", extent=edges, vmin=float(power.quantile(0.02)))
+        shown = left.imshow(
+            power.numpy(), cmap="magma", extent=edges, vmin=float(power.quantile(0.02))
+        )
         for down, across in self.frequencies:
             for sign in (1, -1):
                 place = [(float(sign * each) + 0.5) % 1 - 0.5 for each in (across, down)]
@@ -104,7 +106,7 @@ class GridMeasurement:
         figure.colorbar(shown, ax=left)
         limit = max(float(self.phase_means.abs().max()), 1e-12)
         tile = self.phase_means.repeat(*(max(1, 8 // s) for s in self.stride))
-        shown = right.imshow(tile, cmap="RdBu", vmin=-limit, vmax=limit)
+        shown = right.imshow(tile.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
         right.set(title=f"phase means of the {self.measured}, repeated", xticks=[], yticks=[])
         figure.colorbar(shown, ax=right)
         return figure
