@@ -1,5 +1,9 @@
 """How unequal the phases of an upsampling layer are."""
 
+# PyTorch leaves fft, special and tolist without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from typing import Any
 
 import torch
@@ -45,11 +49,8 @@ def phase_spread(layer: nn.Module) -> float:
         >>> phase_spread(nn.ConvTranspose2d(8, 4, 2, stride=2)) > 0.5
         True
     """
-    for weight in layer.parameters():
-        if isinstance(weight, nn.parameter.UninitializedParameter):
-            raise ValueError(
-                "layer is lazy and has no weight yet: pass one batch through it first."
-            )
+    if any(isinstance(each, nn.parameter.UninitializedParameter) for each in _parameters(layer)):
+        raise ValueError("layer is lazy and has no weight yet: pass one batch through it first.")
     if isinstance(layer, _TRANSPOSED):
         return _relative(_sum_phases(layer), None)
     if isinstance(layer, nn.Sequential) and len(layer) in (2, 3):
@@ -65,6 +66,10 @@ def phase_spread(layer: nn.Module) -> float:
         "layer must be a transposed convolution or nn.Sequential(nn.Conv2d(...), "
         f"nn.PixelShuffle(r)), got {type(layer).__name__}."
     )
+
+
+def _parameters(layer: object) -> list[Tensor]:
+    return list(layer.parameters()) if isinstance(layer, nn.Module) else []
 
 
 def _relative(sums: Tensor, biases: Tensor | None) -> float:
@@ -83,7 +88,8 @@ def _sum_phases(layer: Any) -> Tensor:
     Tap t lands ``dilation * t`` pixels on, in the phase of that remainder by the stride.
     """
     projected = isinstance(layer, ProjectedConvTransposeNd)
-    sums = _exact(layer.to_plain().weight if projected else layer.weight)
+    weight: Any = layer.to_plain().weight if projected else layer.weight
+    sums = _exact(weight)
     for axis, (s, d) in enumerate(zip(layer.stride, layer.dilation, strict=True), start=2):
         taps = torch.arange(sums.shape[axis], device=sums.device)
         empty = sums.new_zeros((*sums.shape[:axis], s, *sums.shape[axis + 1 :]))

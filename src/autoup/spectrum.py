@@ -16,6 +16,10 @@ The level a peak is compared with is the largest of three medians: around it, al
 along its column. It errs toward "no grid".
 """
 
+# PyTorch leaves fft, special and tolist without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
