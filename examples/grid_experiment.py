@@ -163,19 +163,29 @@ def cut(photographs: list[torch.Tensor], count: int, seed: int, size: int = SIZE
     return torch.stack(crops)
 
 
+def shift(images: torch.Tensor) -> torch.Tensor:
+    """Return each picture less a line and a column, at all four places.
+
+    What a picture itself has at the frequencies of the grid cancels; what a decoder adds stays.
+    """
+    places = ((y, x) for y in (0, 1) for x in (0, 1))
+    return torch.cat([images[..., y : LARGE + y, x : LARGE + x] for y, x in places])
+
+
 def load(data: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return pictures to train on, pictures held out, and larger ones to measure the grid on.
 
-    (N, C, SIZE, SIZE) and larger, in [0, 1]; of the digits nine make one.
+    (N, C, SIZE, SIZE) and (N, C, LARGE, LARGE), in [0, 1]; nine digits make a larger one.
     """
     if data == "photographs":
         training, held_out = split(load_photographs())
-        return cut(training, 4000, 0), cut(held_out, 512, 1), cut(held_out, 512, 2, LARGE)
+        large = cut(held_out, 128, 2, LARGE + 1)
+        return cut(training, 4000, 0), cut(held_out, 512, 1), shift(large)
     digits = torch.tensor(load_digits().images, dtype=torch.float32)[:, None] / 16
     digits = F.interpolate(digits, size=SIZE, mode="bilinear", align_corners=False)
-    order = torch.randint(300, (9 * 200,), generator=torch.Generator().manual_seed(2))
-    nine = digits[order].view(200, 3, 3, SIZE, SIZE).transpose(2, 3).reshape(200, 1, 96, 96)
-    return digits[300:], digits[:300], nine
+    order = torch.randint(300, (9 * 128,), generator=torch.Generator().manual_seed(2))
+    nine = digits[order].view(128, 3, 3, SIZE, SIZE).transpose(2, 3).reshape(128, 1, 96, 96)
+    return digits[300:], digits[:300], shift(nine[..., 11:84, 11:84])
 
 
 def measure_constants(model: nn.Module, channels: int) -> float:
@@ -216,7 +226,8 @@ def run_autoencoder(name: str, data: str, seed: int, steps: int) -> dict[str, ob
     measured: dict[str, object] = {"constants_start": measure_constants(model, channels)}
     train(model, lambda batch, _: F.mse_loss(model(batch), batch), training, steps, seed)
     with torch.no_grad():
-        made, inside = model(held_out), model(large)[..., 16:-16, 16:-16]
+        made = model(held_out)
+        inside = torch.cat([model(each)[..., 16:-16, 16:-16] for each in large.split(BATCH)])
         flat = model(torch.full((1, channels, 3 * SIZE, 3 * SIZE), 2.0))
     residual = measure_grid(inside, 2, large[..., 16:-16, 16:-16])
     measured |= {

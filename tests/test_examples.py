@@ -13,6 +13,7 @@ SMALL = {
     "torchinfo_summary.py": [],
     "digits_autoencoder.py": ["--epochs", "1", "--limit", "192"],
     "mirror_a_backbone.py": ["--backbone", "own", "--steps", "3"],
+    "grid_experiment.py": ["--quick", "--steps", "1"],
     "mirror_or_resize.py": ["--steps", "4", "--seeds", "0"],
 }
 

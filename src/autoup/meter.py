@@ -38,6 +38,12 @@ class GridMeasurement:
             [0, 1]; 1 where pixels repeat, which is no grid.
         phase_means: Mean of every phase, less the mean of all, ``(stride, stride)``.
         spectrum: Mean power of what was compared, zero frequency first, ``(H, W)``.
+
+    Example:
+        >>> rows = torch.arange(64) % 3
+        >>> measured = measure_grid(torch.rand(64, 64) + 0.2 * rows[:, None], stride=3)
+        >>> measured.found(), [str(each) for each in measured.frequencies[0]]
+        (True, ['0', '1/3'])
     """
 
     stride: Pair
