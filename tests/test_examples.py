@@ -14,6 +14,7 @@ SMALL = {
     "digits_autoencoder.py": ["--epochs", "1", "--limit", "192"],
     "mirror_a_backbone.py": ["--backbone", "own", "--steps", "3"],
     "grid_experiment.py": ["--quick", "--steps", "1"],
+    "smoothness_cost.py": ["--rounds", "1", "--sizes", "8"],
     "mirror_or_resize.py": ["--steps", "4", "--seeds", "0"],
 }
 
@@ -50,6 +51,23 @@ def test_the_digits_end_in_a_table_and_a_picture(tmp_path):
     ]
     picture = tmp_path / "output" / "digits_autoencoder.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_grid_experiment_goes_on_where_it_was_and_ends_in_a_table_and_figures(tmp_path):
+    folder = tmp_path / "output" / "grid_experiment_quick"
+    tiny = ["--quick", "--steps", "1"]
+    first = run("grid_experiment.py", *tiny, cwd=tmp_path)
+    results = (folder / "results.jsonl").read_text()
+    cut_off = results[: results.rindex("{") + 20]
+    (folder / "results.jsonl").write_text(cut_off)
+    second = run("grid_experiment.py", *tiny, cwd=tmp_path)
+    assert first.returncode == second.returncode == 0, second.stderr
+    assert "1/1" in second.stderr
+    rows = (folder / "table.md").read_text().splitlines()
+    assert len([row for row in rows if row.startswith("| ")]) == 13
+    assert "nan" not in "".join(rows)
+    for name in ("grids.png", "numbers.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_mnist_without_torchvision_says_what_to_install(tmp_path):

@@ -60,7 +60,7 @@ def mirror_decoder(
         adjoint: Whether convolutions get their adjoint instead of a clean mirror.
         tied: Whether these share the encoder's weights; needs ``adjoint=True``.
         output_activation: Closes the decoder.
-        smoothness: As in ``AutoConvTranspose2d``.
+        smoothness: As in ``AutoConvTranspose2d.mirror``, for every layer that enlarges.
         init: As in ``AutoConvTranspose2d``. With ``"phase_equal"`` the last layer starts at a
             tenth, unless it is tied, so that training starts from calm pictures, not from noise.
 

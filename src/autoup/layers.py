@@ -105,7 +105,9 @@ class AutoConvTransposeNd(ProjectedConvTransposeNd):
             tied: Share the encoder's weight Parameter; needs ``adjoint=True``.
             kernel_size: Pins the kernel of a clean mirror, in taps.
             bias: Whether to have a bias where the encoder has one.
-            smoothness: As in the constructor.
+            smoothness: As in the constructor. An axis of stride 1 keeps the encoder's kernel. A
+                tied mirror uses the projection of the shared weight, which is then no longer
+                the exact adjoint.
             init: As in the constructor.
             device: Device, where it is not to be the encoder's.
             dtype: Data type, where it is not to be the encoder's.

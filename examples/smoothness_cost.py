@@ -1,0 +1,85 @@
+"""What the guarantee costs: a training step with ``smoothness`` against the plain layer.
+
+First both are checked to be the same function, output and gradients, in double precision: the
+smooth layer and a plain one whose kernel is projected with the matrices written out. Then steps
+of all layers take turns on the same input, forward and backward; medians, and ratios to plain.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from tqdm import tqdm
+
+from autoup import AutoConvTranspose2d
+
+
+def check_equality(order: int) -> None:
+    """Raise an AssertionError where the layer is not the projection written out."""
+    torch.manual_seed(0)
+    layer = AutoConvTranspose2d(
+        6, 4, 8, 16, kernel_size=4, smoothness=order, init="torch", dtype=torch.float64
+    )
+    box = torch.eye(4 - order, dtype=torch.float64)
+    for _ in range(order):
+        box = F.pad(box, (0, 0, 0, 1)) + F.pad(box, (0, 0, 1, 0))
+    projector = box @ torch.linalg.inv(box.T @ box) @ box.T
+    weight = layer.weight.detach().clone().requires_grad_()
+    x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
+    wanted = F.conv_transpose2d(x, projector @ weight @ projector, layer.bias, 2, 1)
+    made = layer(x)
+    torch.testing.assert_close(made, wanted, rtol=0, atol=1e-13)
+    cotangent = torch.randn_like(made)
+    made.backward(cotangent)
+    wanted.backward(cotangent)
+    torch.testing.assert_close(layer.weight.grad, weight.grad, rtol=0, atol=1e-12)
+    torch.testing.assert_close(layer.to_plain()(x), made, rtol=0, atol=1e-13)
+
+
+def time_steps(layers: dict[str, nn.Module], x: torch.Tensor, rounds: int) -> dict[str, float]:
+    """Return the median milliseconds of a forward and backward pass of each layer, in turns."""
+    times: dict[str, list[float]] = {name: [] for name in layers}
+    for turn in tqdm(range(rounds + 2), desc=f"{x.shape[-1]} pixels", unit="round"):
+        for name, layer in layers.items():
+            layer.zero_grad()
+            start = time.perf_counter()
+            layer(x).sum().backward()
+            if turn >= 2:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def main() -> None:
+    """Check, measure, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], help="input, pixels")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for order in (1, 2):
+        check_equality(order)
+    print("k4 s2, batch 4, 128 -> 64 channels, ms a step (forward and backward), ratio to plain")
+    print(f"{'input':>7} {'plain':>9} {'smoothness 1':>16} {'smoothness 2':>16} {'baked':>16}")
+    for size in options.sizes:
+        x = torch.randn(4, 128, size, size, requires_grad=True)
+        smooth = [
+            AutoConvTranspose2d(128, 64, size, 2 * size, kernel_size=4, smoothness=order)
+            for order in (1, 2)
+        ]
+        layers = {
+            "plain": nn.ConvTranspose2d(128, 64, 4, 2, 1),
+            "smoothness 1": smooth[0],
+            "smoothness 2": smooth[1],
+            "baked": smooth[0].to_plain(),
+        }
+        plain, *others = time_steps(layers, x, options.rounds).values()
+        cells = "".join(f"{ms:>9.1f} ({ms / plain:.2f})" for ms in others)
+        print(f"{size:>7} {plain:>9.1f} {cells}")
+
+
+if __name__ == "__main__":
+    main()
