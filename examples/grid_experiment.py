@@ -9,7 +9,7 @@ noise. A variational autoencoder of each kind is trained on the digits too, and 
 the prior are measured.
 
 Every run is a line of ``results.jsonl``: stop the program when you like, and the next call goes on.
-At its end it writes ``table.md``, ``grids.png`` and ``numbers.png`` beside it.
+At its end it writes ``table.md``, ``grids.png``, ``constants.png`` and ``numbers.png`` beside it.
 """
 
 import argparse
@@ -351,6 +351,20 @@ def draw_grids(runs: list[dict], path: Path) -> None:
     plt.close(figure)
 
 
+def draw_constants(runs: list[dict], path: Path) -> None:
+    """Write what each decoder of photographs makes of a constant image far from the data."""
+    shown = {r["decoder"]: r["flat"] for r in runs if r["data"] == "photographs" and "flat" in r}
+    figure, axes = plt.subplots(2, 6, figsize=(9, 3.8), layout="constrained")
+    for name, axis in zip(DECODERS, axes.flat, strict=True):
+        if name in shown:
+            flat = torch.tensor(shown[name]).mean(0)
+            axis.imshow((flat - flat.mean()).numpy(), cmap="RdBu", vmin=-0.1, vmax=0.1)
+        axis.set_title(name.replace(", ", "\n"), fontsize=8)
+        axis.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
 def draw_numbers(runs: list[dict], path: Path) -> None:
     """Write every seed's residual grid over its PSNR, a colour a decoder."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
@@ -401,6 +415,7 @@ def main() -> None:
     table = tabulate(runs)
     (folder / "table.md").write_text(table)
     draw_grids(runs, folder / "grids.png")
+    draw_constants(runs, folder / "constants.png")
     draw_numbers(runs, folder / "numbers.png")
     print(table)
     print(f"Results, table and figures: {folder}")

@@ -66,7 +66,7 @@ def test_the_grid_experiment_goes_on_where_it_was_and_ends_in_a_table_and_figure
     rows = (folder / "table.md").read_text().splitlines()
     assert len([row for row in rows if row.startswith("| ")]) == 13
     assert "nan" not in "".join(rows)
-    for name in ("grids.png", "numbers.png"):
+    for name in ("grids.png", "constants.png", "numbers.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
 
 

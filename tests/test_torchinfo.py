@@ -32,6 +32,15 @@ def test_one_row_with_the_numbers_of_the_plain_layer(dims, out_size, bias):
     assert len(str(ours).splitlines()) == len(str(plain).splitlines())
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_smooth_layer_stays_a_leaf(dims):
+    layer = AUTO[dims](8, 4, 7, 14, smoothness=1)
+    ours, plain = summarise(layer, dims), summarise(layer.to_plain(), dims)
+    assert [info.depth for info in ours.summary_list] == [0, 1]
+    assert ours.total_params == plain.total_params
+    assert ours.total_mult_adds == plain.total_mult_adds > 0
+
+
 def test_the_columns_add_up():
     decoder = nn.Sequential(
         AutoConvTranspose2d(64, 32, 7, 14), nn.ReLU(), AutoConvTranspose2d(32, 1, 14, 28)
