@@ -399,6 +399,8 @@ def main() -> None:
             for n in DECODERS]  # fmt: skip
     done = {(r["decoder"], r["data"], r.get("seed"), r.get("steps")) for r in read(path)}
     with path.open("a") as file:
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            file.write("\n")  # An interrupted line must not swallow the next.
         if ("k2 s2", "time", None, None) not in done:
             for each in time_steps(20 if options.quick else 200):
                 file.write(json.dumps(each) + "\n")
