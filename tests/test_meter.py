@@ -94,6 +94,9 @@ def test_the_p_value_is_no_smaller_than_chance_on_noise():
         for level in (0.5, 0.1, 0.01):
             assert sum(p < level for p in found) / 600 <= 1.3 * level + 0.005
         assert sum(p < 0.5 for p in found) > 60, "and it does vary"
+    many = [measure_grid(torch.randn(12, 48, 48, generator=generator), 2) for _ in range(300)]
+    for level in (0.5, 0.1, 0.01):
+        assert sum(each.p_value < level for each in many) / 300 <= 1.3 * level + 0.005
 
 
 def second_difference(x):
@@ -174,6 +177,13 @@ def test_batches_find_what_single_pictures_do_not(crops):
     assert sum(found) / 14 > alone
     assert sum(measure_grid(clean[n::14], 2).found() for n in range(14)) <= 2  # chelsea, moon
     assert measure_grid(weak[:56], 2).count == 56
+
+
+def test_one_picture_does_not_make_a_grid_of_a_large_batch():
+    pictures = torch.randn(256, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    pictures[7, :, ::2] += 2
+    assert measure_grid(pictures[7], 2).found()
+    assert not measure_grid(pictures, 2).found()
 
 
 def test_each_channel_is_looked_at():

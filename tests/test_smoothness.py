@@ -13,7 +13,7 @@ from torch import nn
 
 import autoup
 from autoup import AutoConvTranspose2d, InfeasibleError, phase_spread, solve
-from autoup.smoothness import make_projectors, project
+from autoup.smoothness import make_projectors, matches, project
 
 DOUBLE = {"dtype": torch.float64}
 CASES = [
@@ -255,6 +255,19 @@ def test_projects_in_the_precision_of_the_parameter(dtype):
     del layer._convolve
     assert layer.to(dtype)(x.to(dtype)).dtype == dtype
     assert phase_spread(layer) < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_weights_are_projected_in_single_precision(dtype):
+    layer = AutoConvTranspose2d(4, 2, 8, 16, smoothness=1, init="torch", dtype=dtype)
+    exact = AutoConvTranspose2d(4, 2, 8, 16, smoothness=1)
+    exact.load_state_dict(layer.state_dict())
+    assert torch.equal(layer.to_plain().weight, exact.to_plain().weight.to(dtype))
+
+
+def test_projectors_follow_the_parameters_once_and_not_at_every_step():
+    layer = AutoConvTranspose2d(4, 2, 8, 16, smoothness=1).double()
+    assert matches(layer._projectors, layer.weight)
 
 
 def test_complex_layers_hold_it_too():
