@@ -259,8 +259,8 @@ def test_projects_in_the_precision_of_the_parameter(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_weights_are_projected_in_single_precision(dtype):
-    layer = AutoConvTranspose2d(4, 2, 8, 16, smoothness=1, init="torch", dtype=dtype)
-    exact = AutoConvTranspose2d(4, 2, 8, 16, smoothness=1)
+    layer = AutoConvTranspose2d(4, 2, 8, 24, smoothness=1, init="torch", dtype=dtype)
+    exact = AutoConvTranspose2d(4, 2, 8, 24, smoothness=1)
     exact.load_state_dict(layer.state_dict())
     assert torch.equal(layer.to_plain().weight, exact.to_plain().weight.to(dtype))
 

@@ -4,11 +4,12 @@ Legend: s stride, the period of the grid in pixels; (r/s, c/s) a grid frequency,
 pixel down and across. A picture that repeats with period s has power at these alone.
 
 Photographs are no white noise, so three things come before the comparison of a peak with its
-neighbourhood, each for a control that fails without it:
+neighbourhood:
 
 - The local mean over one period goes, and the local contrast is evened out: an edge would
   otherwise outweigh a grid in all even regions.
-- The ends are tapered (Hann): the jump from one border to the other leaks along both axes.
+- The ends are tapered (Hann), lest the jump from one border to the other leak along both axes;
+  where the local mean is gone, little of that jump is left.
 - Where pixels repeat in blocks, as after nearest enlargement, a slope is a staircase of period
   s. There the block means go first, which hold no part of a grid.
 
