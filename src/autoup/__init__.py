@@ -6,16 +6,21 @@ the sizes meet and the overlap is even.
 """
 
 from autoup import init
+from autoup.auditing import audit
 from autoup.decoders import mirror_decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
 from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
 from autoup.meter import GridMeasurement, measure_grid
 from autoup.phases import phase_spread
+from autoup.repairing import repair
+from autoup.report import AuditReport
+from autoup.rows import Upsampling
 from autoup.solution import Solution
 from autoup.solver import candidates, solve
 
 __all__ = [
     "ArtifactWarning",
+    "AuditReport",
     "AutoConvTranspose1d",
     "AutoConvTranspose2d",
     "AutoConvTranspose3d",
@@ -23,12 +28,15 @@ __all__ = [
     "GridMeasurement",
     "InfeasibleError",
     "Solution",
+    "Upsampling",
     "__version__",
+    "audit",
     "candidates",
     "init",
     "measure_grid",
     "mirror_decoder",
     "phase_spread",
+    "repair",
     "solve",
 ]
 

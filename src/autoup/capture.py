@@ -5,7 +5,6 @@ the module that called it. What is captured is a copy of the encoder which share
 in evaluation mode and without hooks, so that nothing the forward pass does reaches the encoder.
 """
 
-import copy
 import io
 import logging
 import traceback
@@ -18,16 +17,15 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.checks import as_int
+from autoup.copies import check_module, copy_model, evaluate, first_line, tensors_of
 
 Output = int | str | Callable[[Any], Any] | None
 
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 class _Picked(nn.Module):
@@ -85,13 +83,13 @@ def capture(
         >>> [node.name for node in program.graph.nodes if node.op == "call_function"]
         ['conv2d']
     """
-    _check_encoder(encoder)
+    encoder = check_module("encoder", encoder)
     twin = _detach(encoder)
     tensor = next((each for each in encoder.parameters() if each.is_floating_point()), None)
     dtype, device = (None, None) if tensor is None else (tensor.dtype, tensor.device)
     example = torch.empty(input_size, dtype=dtype, device=device)
     try:
-        with _quiet(), fork_rng(devices=[]), torch.no_grad():
+        with quiet(), fork_rng(devices=[]), torch.no_grad():
             return torch.export.export(_Picked(twin, output), (example,), strict=False)
     except _NoTensorError as error:
         raise TypeError(str(error)) from None
@@ -101,44 +99,14 @@ def capture(
         raise ValueError(_explain(error, names, input_size)) from error
 
 
-def _check_encoder(encoder: object) -> None:
-    if not isinstance(encoder, nn.Module):
-        raise TypeError(f"encoder must be an nn.Module, got {encoder!r}.")
-    if isinstance(encoder, torch.jit.ScriptModule):
-        raise TypeError(
-            "encoder is a torch.jit.ScriptModule, whose graph is fixed: "
-            "pass the module that it was made from."
-        )
-    for name, parameter in encoder.named_parameters():
-        if is_lazy(parameter):
-            raise ValueError(
-                f"encoder has a lazy parameter, {name}, whose size is not known yet: "
-                "pass one batch through it first."
-            )
-
-
 def _detach(encoder: nn.Module) -> nn.Module:
     """Copy the modules, share their tensors, leave out their hooks, and set evaluation mode."""
-    tensors = [value for module in encoder.modules() for value in vars(module).values()]
-    tensors += [*encoder.parameters(), *encoder.buffers()]
-    shared = {id(each): each for each in tensors if isinstance(each, torch.Tensor)}
-    try:
-        twin = copy.deepcopy(encoder, cast("dict[int, Any]", shared))
-    except Exception as error:
-        raise TypeError(
-            f"encoder cannot be copied ({type(error).__name__}: {_first_line(error)}), and only "
-            "a copy can be captured without changing it: pass the module without its wrapper, "
-            "or the attribute that cannot be copied."
-        ) from error
-    for module in twin.modules():
-        module.training = False
-        for hooks in _HOOKS:
-            getattr(module, hooks).clear()
-    return twin
+    twin = copy_model("encoder", encoder, tensors_of(encoder))
+    return evaluate(twin, keep_torch_hooks=False)
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Keep what the capture tells its own developers from the user."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -198,22 +166,22 @@ def _outline(value: Any) -> str:
 
 def _explain(error: Exception, names: dict[int, str], input_size: tuple[int, ...]) -> str:
     """Say what failed, in which layer and line, and what to pass instead."""
-    place = _place(error, names)
+    where = place(error, names)
     if type(error).__name__ in _BY_VALUE:
         return (
-            f"encoder cannot be captured: its path depends on the values in a tensor{place}. "
+            f"encoder cannot be captured: its path depends on the values in a tensor{where}. "
             "A decoder mirrors one fixed path: pass the part of the encoder without that "
             "line, or decide the branch outside of forward."
         )
     return (
-        f"encoder refuses an input of input_size={input_size}{place}: "
-        f"{type(error).__name__}: {_first_line(error)}. "
+        f"encoder refuses an input of input_size={input_size}{where}: "
+        f"{type(error).__name__}: {first_line(error)}. "
         f"Pass a size for which encoder(torch.zeros({input_size})) runs; if it does run, that "
         "line needs real values: pass the part of the encoder without it."
     )
 
 
-def _place(error: Exception, names: dict[int, str]) -> str:
+def place(error: Exception, names: dict[int, str]) -> str:
     """Return the innermost layer of the encoder that the error came through, and the line."""
     layer = line = ""
     for frame, number in traceback.walk_tb(error.__traceback__):
@@ -227,8 +195,3 @@ def _place(error: Exception, names: dict[int, str]) -> str:
 
 def _owner(frame: FrameType, code: CodeType) -> object:
     return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or ["no message"]
-    return lines[0].rstrip(".")

@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,16 +53,13 @@ def phase_spread(layer: nn.Module) -> float:
     if any(isinstance(each, nn.parameter.UninitializedParameter) for each in _parameters(layer)):
         raise ValueError("layer is lazy and has no weight yet: pass one batch through it first.")
     if isinstance(layer, _TRANSPOSED):
-        return _relative(_sum_phases(layer), None)
+        return kernel_spread(weight_of(layer), layer.stride, layer.dilation)
     if isinstance(layer, nn.Sequential) and len(layer) in (2, 3):
         first, last = layer[0], layer[-1]
-        between = layer[1] if len(layer) == 3 else None
-        if type(last) is nn.PixelShuffle and isinstance(first, nn.Conv2d):
-            if isinstance(between, nn.BatchNorm2d):
-                return _relative(*_split_channels(*_fold(first, between), last.upscale_factor))
-            if between is None:
-                bias = first.bias
-                return _relative(*_split_channels(first.weight, bias, last.upscale_factor))
+        between: Any = layer[1] if len(layer) == 3 else None
+        known = between is None or isinstance(between, nn.BatchNorm2d)
+        if type(last) is nn.PixelShuffle and isinstance(first, nn.Conv2d) and known:
+            return shuffle_spread(first, last.upscale_factor, between)
     raise TypeError(
         "layer must be a transposed convolution or nn.Sequential(nn.Conv2d(...), "
         f"nn.PixelShuffle(r)), got {type(layer).__name__}."
@@ -82,34 +80,77 @@ def _relative(sums: Tensor, biases: Tensor | None) -> float:
     return float((varied / total).sqrt()) if total > 0 else 0.0
 
 
-def _sum_phases(layer: Any) -> Tensor:
-    """Return the sum of the taps of every phase, ``(in_channels, out_channels / groups, phases)``.
+def kernel_spread(weight: Tensor, stride: Sequence[int], dilation: Sequence[int]) -> float:
+    """Return the spread of the phase sums of a kernel.
 
     Tap t lands ``dilation * t`` pixels on, in the phase of that remainder by the stride.
+
+    Shape:
+        - weight: ``(in_channels, out_channels / groups, *kernel_size)``
+
+    Example:
+        >>> kernel_spread(torch.tensor([[[0.5, 1.0, 0.5]]]), [2], [1])
+        0.0
     """
-    projected = isinstance(layer, ProjectedConvTransposeNd)
-    weight: Any = layer.to_plain().weight if projected else layer.weight
     sums = _exact(weight)
-    for axis, (s, d) in enumerate(zip(layer.stride, layer.dilation, strict=True), start=2):
+    for axis, (s, d) in enumerate(zip(stride, dilation, strict=True), start=2):
         taps = torch.arange(sums.shape[axis], device=sums.device)
         empty = sums.new_zeros((*sums.shape[:axis], s, *sums.shape[axis + 1 :]))
         sums = empty.index_add(axis, d * taps % s, sums)
-    return sums.flatten(2)
+    return _relative(sums.flatten(2), None)
+
+
+def weight_of(layer: Any) -> Tensor:
+    """Return the kernel in use; a parametrisation that steps while training does not step here.
+
+    Example:
+        >>> weight_of(nn.ConvTranspose1d(1, 1, 2)).shape
+        torch.Size([1, 1, 2])
+    """
+    if isinstance(layer, ProjectedConvTransposeNd):
+        plain: Any = layer.to_plain()
+        return plain.weight
+    making = getattr(layer, "parametrizations", None)
+    modules = [each for each in making.modules() if each.training] if making is not None else []
+    for each in modules:
+        each.training = False
+    try:
+        return layer.weight
+    finally:
+        for each in modules:
+            each.training = True
+
+
+def shuffle_spread(
+    conv: Any, r: int, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | None = None
+) -> float:
+    """Return the spread of a convolution before a shuffle by r along each axis.
+
+    Example:
+        >>> conv = nn.Conv1d(1, 2, 3)
+        >>> weight = nn.init.ones_(conv.weight), nn.init.zeros_(conv.bias)
+        >>> shuffle_spread(conv, 2)
+        0.0
+    """
+    weight, bias = (weight_of(conv), conv.bias) if norm is None else _fold(conv, norm)
+    return _relative(*_split_channels(weight, bias, r))
 
 
 def _split_channels(weight: Tensor, bias: Tensor | None, r: int) -> tuple[Tensor, Tensor | None]:
     """Return sums and biases with the phases last; a shuffle takes them from adjacent channels."""
-    if weight.shape[0] % r**2:
+    phases = r ** (weight.ndim - 2)
+    if weight.shape[0] % phases:
         raise ValueError(
-            f"out_channels ({weight.shape[0]}) must be a multiple of {r**2} for PixelShuffle({r})."
+            f"out_channels ({weight.shape[0]}) must be a multiple of {phases} "
+            f"for PixelShuffle({r})."
         )
-    sums = _exact(weight).flatten(2).sum(2).unflatten(0, (-1, r**2)).movedim(1, -1)
-    return sums, None if bias is None else _exact(bias).unflatten(0, (-1, r**2))
+    sums = _exact(weight).flatten(2).sum(2).unflatten(0, (-1, phases)).movedim(1, -1)
+    return sums, None if bias is None else _exact(bias).unflatten(0, (-1, phases))
 
 
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor | None]:
+def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor | None]:
     if norm.running_var is None or norm.running_mean is None:
-        raise TypeError("layer has a BatchNorm2d without running statistics: its scale is unknown.")
+        raise TypeError("layer has a BatchNorm without running statistics: its scale is unknown.")
     scale = (_exact(norm.running_var) + norm.eps).rsqrt()
     scale = scale if not norm.affine else scale * _exact(norm.weight)
     bias = (
@@ -118,7 +159,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor | None]
         else _exact(conv.bias) - _exact(norm.running_mean)
     )
     bias = bias * scale + (_exact(norm.bias) if norm.affine else 0)
-    return _exact(conv.weight) * scale.view(-1, 1, 1, 1), bias
+    weight = _exact(weight_of(conv))
+    return weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias
 
 
 def _exact(values: Tensor) -> Tensor:

@@ -1,0 +1,161 @@
+"""Find every upsampling step of a model and say what is wrong with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from autoup.calls import Call, check_sizes, kind_of, record
+from autoup.constants import measure_constants
+from autoup.copies import check_module
+from autoup.reading import Reader
+from autoup.repairing import make_twin
+from autoup.report import AuditReport
+from autoup.rows import Upsampling
+from autoup.sites import Site, find_sites, is_quantised
+
+Drift = tuple[float, ...]
+
+
+def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditReport:
+    """Find every upsampling step of a model and tell what a viewer will see of it.
+
+    Steps are transposed convolutions of any subclass or parametrisation, ``PixelShuffle`` with the
+    convolution before it, and ``Upsample`` with the convolution behind it. With ``input_size``
+    one forward pass shows the functions too (``interpolate``, ``conv_transpose2d``), the sizes,
+    and what follows what; without it, that is read from ``nn.Sequential``. The pass runs on a
+    copy in evaluation mode and without arithmetic where the model allows it. The model is
+    left as it was.
+
+    With ``input_size`` four more passes with arithmetic, on constant inputs, measure the grid of
+    the output.
+
+    Args:
+        model: Any module.
+        input_size: Of its input, batch first, as ``(1, 3, 256, 256)``; of several inputs a
+            sequence of such tuples.
+
+    Returns:
+        The report: ``str()`` is a table, ``.clean`` the verdict, iteration gives the rows.
+
+    Raises:
+        TypeError: ``model`` is no module, or scripted, or cannot be copied.
+        ValueError: ``model`` is lazy or refuses ``input_size``; the message names the layer.
+
+    Example:
+        >>> layer = nn.ConvTranspose2d(8, 4, 3, 2, 1, 1)
+        >>> print(audit(nn.Sequential(layer, nn.ReLU()), (1, 8, 32, 32)))  # doctest: +ELLIPSIS
+        Sequential: 1 upsampling step, 1 not clean.
+        <BLANKLINE>
+          layer  step        in -> out  k  s  p  op  taps  shift  spread  verdict
+          0      transposed  32 -> 64   3  2  1  1   1-2   -0.5   0...    severe
+        <BLANKLINE>
+          severe: 0
+            Seen: uneven overlap, 1 to 2 taps a pixel, shows as a checkerboard; output_padding=1 shifts
+              the picture 0.5 px off centre, toward the top and left.
+            Repair: height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0.
+        <BLANKLINE>
+        Added up, the output lies 0.5 px toward the top and 0.5 px toward the left, ...
+    """
+    checked = check_module("model", model)
+    sizes = None if input_size is None else check_sizes(input_size)
+    name, twin = type(checked).__name__, make_twin(checked)
+    calls = None if sizes is None else record(lambda: make_twin(checked), sizes)
+    sites, reader = find_sites(twin, calls), Reader(twin)
+    rows = [reader.read(site) for site in sites]
+    notes = [*_notes(sites, twin, calls)]
+    if sizes is None or calls is None:
+        return AuditReport(name, tuple(rows), notes=tuple(notes))
+    dims = max((len(row.stride) for row in rows), default=2)
+    ends = [call for call in calls if call.returned and len(call.made) > dims]
+    last = max(ends, key=lambda call: prod(call.made[-dims:]), default=None)
+    out_size = () if last is None else last.made[-dims:]
+    rows = [_carry_to(row, out_size) for row in rows]
+    grid = measure_constants(twin, sizes, _periods(calls, sites, rows, last)) if rows else ""
+    if isinstance(grid, str) and grid:
+        notes.append(f"The grid on constant inputs was not measured: {grid}.")
+    return AuditReport(
+        name,
+        tuple(rows),
+        sizes,
+        sum(row.multiply_adds or 0 for row in rows) if rows else None,
+        None if last is None else _add_up(calls, sites, rows, dims)[last],
+        None if isinstance(grid, str) else grid,
+        tuple(notes),
+    )
+
+
+def _carry_to(row: Upsampling, out_size: Sequence[int]) -> Upsampling:
+    """Return the row with its shift in pixels of the output."""
+    if row.out_size is None or len(row.out_size) != len(out_size):
+        return row
+    scales = [o / i for i, o in zip(row.out_size, out_size, strict=True)]
+    return replace(row, drift=tuple(s * n for s, n in zip(row.shift, scales, strict=True)))
+
+
+def _add_up(
+    calls: Sequence[Call], sites: Sequence[Site], rows: Sequence[Upsampling], dims: int
+) -> Mapping[Call, Drift]:
+    """Return how far what each call made lies off centre, in its own pixels.
+
+    Where several ways meet, the one that lies farthest off counts.
+    """
+    shifts = {call: row.shift for site, row in zip(sites, rows, strict=True) for call in site.calls}
+    drifts: dict[Call, Drift] = {}
+    for call in calls:
+        found = [_rescale(drifts[each], each, call, dims) for each in call.sources]
+        centred = (0.0,) * dims
+        drift = max([centred, *found], key=lambda each: sum(map(abs, each)))
+        own = shifts.get(call, centred)
+        drifts[call] = tuple(a + b for a, b in zip(drift, own, strict=len(own) == dims))
+    return drifts
+
+
+def _periods(
+    calls: Sequence[Call], sites: Sequence[Site], rows: Sequence[Upsampling], last: Call | None
+) -> list[tuple[int, ...]]:
+    """Return the periods that grids can have in the output: products of the last strides to it.
+
+    Where several ways meet, the one that enlarges most counts.
+    """
+    strides = {
+        call: tuple(map(round, row.stride))
+        for site, row in zip(sites, rows, strict=True)
+        for call in site.calls
+    }
+    ways: dict[Call, list[tuple[int, ...]]] = {}
+    for call in calls:
+        way = max([[], *(ways[each] for each in call.sources)], key=lambda w: prod(map(prod, w)))
+        ways[call] = [*way, strides[call]] if call in strides else way
+    way = ways[last] if last is not None else []
+    periods: list[tuple[int, ...]] = []
+    for stride in reversed(way):
+        if periods and len(stride) != len(periods[-1]):
+            break
+        before = periods[-1] if periods else (1,) * len(stride)
+        periods.append(tuple(a * b for a, b in zip(stride, before, strict=True)))
+    return [period for period in periods if prod(period) > 1]
+
+
+def _rescale(drift: Drift, before: Call, after: Call, dims: int) -> Drift:
+    if min(len(before.made), len(after.made)) <= dims:  # Pixels became features, or the reverse.
+        return (0.0,) * dims
+    sizes = zip(drift, before.made[-dims:], after.made[-dims:], strict=True)
+    return tuple(each * o / max(i, 1) for each, i, o in sizes)
+
+
+def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None) -> list[str]:
+    notes: list[str] = []
+    if kind_of(twin)[1].type == "meta":
+        notes.append("The model is on the meta device: its weights were not looked at.")
+    if any(site.module is not None and is_quantised(site.module) for site in sites):
+        notes.append("Quantised layers were judged by their counts alone, not by their weights.")
+    if calls is None:
+        notes.append(
+            "Without input_size functions (interpolate, conv_transpose2d) and sizes do not show."
+        )
+    elif missed := [site.path for site in sites if not site.calls]:
+        notes.append(f"This input does not reach {', '.join(missed)}.")
+    return notes

@@ -1,0 +1,259 @@
+"""Run a model once and write down which functions its data passes, without arithmetic.
+
+The model that runs is a copy in evaluation mode which shares the parameters, and the tensors are
+fake ones that have shapes but no numbers. Where a model looks at numbers, it runs on real ones.
+"""
+
+# PyTorch leaves fake tensors and function modes without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.random import fork_rng
+from torch.utils.weak import WeakIdKeyDictionary
+
+from autoup.capture import place, quiet
+from autoup.checks import as_int
+from autoup.copies import first_line, layers_of
+
+Sizes = tuple[tuple[int, ...], ...]
+
+_SIGNATURES = {
+    "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups",
+                       "dilation"),
+    "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
+    "pixel_shuffle": ("input", "upscale_factor"),
+    "pad": ("input", "pad", "mode", "value"),
+    "avg_pool": ("input", "kernel_size", "stride"),
+}  # fmt: skip
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One function that data passed.
+
+    Args:
+        name: Of the function, without dimensions: ``"conv_transpose"``, ``"interpolate"``.
+        path: Qualified name of the innermost module that called it.
+        sources: The calls that made its tensors.
+        shape: Of the first tensor that it read.
+        made: Shape of what it made.
+        arguments: By name, for the functions that matter here.
+        users: The calls that read what it made.
+        returned: Whether the model returned what it made.
+    """
+
+    name: str
+    path: str
+    sources: tuple["Call", ...]
+    shape: tuple[int, ...]
+    made: tuple[int, ...]
+    arguments: dict[str, Any]
+    users: list["Call"] = field(default_factory=list)
+    returned: bool = False
+
+
+def check_sizes(input_size: object) -> Sizes:
+    """Return the size of each input: one tuple of ints, or a sequence of them.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It is empty, or an entry is below 1.
+
+    Example:
+        >>> check_sizes((1, 3, 64, 64)), check_sizes([(1, 8), (1, 3, 4, 4)])
+        (((1, 3, 64, 64),), ((1, 8), (1, 3, 4, 4)))
+    """
+    if not isinstance(input_size, tuple | list):
+        raise TypeError(
+            "input_size must be a tuple such as (1, 3, 224, 224), or one for each input, got "
+            f"{input_size!r} of type {type(input_size).__name__}."
+        )
+    entries = cast("Sequence[object]", input_size)
+    if not entries:
+        raise ValueError("input_size must name the batch and the channels first, got ().")
+    if all(isinstance(each, tuple | list) for each in entries):
+        return tuple(check_sizes(each)[0] for each in entries)
+    return (tuple([as_int("input_size", size) for size in entries]),)
+
+
+def record(copied: Callable[[], nn.Module], sizes: Sizes) -> list[Call]:
+    """Return the calls of one forward pass, in order.
+
+    Args:
+        copied: Makes a copy of the model that nobody else needs.
+        sizes: Of its inputs.
+
+    Raises:
+        ValueError: The forward pass raises.
+
+    Example:
+        >>> [call.name for call in record(lambda: nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),))]
+        ['conv']
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
+
+    twin = copied()
+    if kind_of(twin)[1].type != "meta":
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                return _record(twin, sizes)
+        except Exception:  # It may look at numbers: what a real run raises is what counts.
+            twin = copied()  # The first may hold fake tensors now.
+    try:
+        return _record(twin, sizes)
+    except Exception as error:
+        names = {id(module): name for name, module in layers_of(twin).items()}
+        raise ValueError(explain(error, names, sizes)) from error
+
+
+def explain(error: Exception, names: dict[int, str], sizes: Sizes) -> str:
+    """Say what failed, in which layer and line, and what to pass instead.
+
+    Example:
+        >>> print(explain(RuntimeError("odd."), {}, ((1, 3),)))
+        model refuses an input of input_size=(1, 3): RuntimeError: odd. Pass a size for which \
+model(torch.randn((1, 3))) runs; where it takes something else, wrap it in a module that makes \
+that from a tensor.
+    """
+    shown = sizes[0] if len(sizes) == 1 else list(sizes)
+    inputs = ", ".join(f"torch.randn({size})" for size in sizes)
+    return (
+        f"model refuses an input of input_size={shown}{place(error, names)}: "
+        f"{type(error).__name__}: {first_line(error)}. Pass a size for which model({inputs}) "
+        "runs; where it takes something else, wrap it in a module that makes that from a tensor."
+    )
+
+
+def kind_of(model: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """Return dtype and device of the first floating-point parameter.
+
+    Example:
+        >>> kind_of(nn.Linear(2, 2))
+        (torch.float32, device(type='cpu'))
+    """
+    found = next((each for each in model.parameters() if each.is_floating_point()), None)
+    if found is None:
+        return torch.get_default_dtype(), torch.device("cpu")
+    return found.dtype, found.device
+
+
+def run(twin: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the tensors that a forward pass without gradients returns, under a fixed seed.
+
+    Example:
+        >>> [each.shape for each in run(nn.ReLU(), [torch.ones(2)])]
+        [torch.Size([2])]
+    """
+    devices = [each.device for each in inputs if each.device.type == "cuda"]
+    with quiet(), fork_rng(devices=devices[:1]), torch.no_grad():
+        torch.manual_seed(0)
+        return list(leaves(twin(*inputs)))
+
+
+def leaves(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in dicts, lists, tuples and dataclasses.
+
+    Example:
+        >>> [each.ndim for each in leaves({"a": torch.ones(2), "b": [torch.ones(2, 2), None]})]
+        [1, 2]
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for each in cast("dict[Any, Any]", value).values():
+            yield from leaves(each)
+    elif isinstance(value, tuple | list):
+        for each in cast("Sequence[Any]", value):
+            yield from leaves(each)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from leaves(vars(value))
+
+
+def _record(twin: nn.Module, sizes: Sizes) -> list[Call]:
+    dtype, device = kind_of(twin)
+    recorder = _Recorder()
+    with quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.follow(twin):
+        inputs = [torch.randn(size, dtype=dtype, device=device) for size in sizes]
+        for each in inputs:
+            recorder.made[each] = None
+        with recorder:
+            returned = twin(*inputs)
+    for each in leaves(returned):
+        if call := recorder.made.get(each):
+            call.returned = True
+    return recorder.calls
+
+
+class _Recorder(TorchFunctionMode):
+    """Writes down every function that reads what came from the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.made = WeakIdKeyDictionary()
+        self._paths: list[str] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        read = [each for each in leaves([args, kwargs]) if each in self.made]
+        if not read:
+            return func(*args, **kwargs)
+        shape = tuple(read[0].shape)
+        made = func(*args, **kwargs)
+        tensors = [*leaves(made)]
+        if tensors:
+            self._write(func.__name__, args, kwargs, read, shape, tensors)
+        return made
+
+    def _write(
+        self, name: str, args: Any, kwargs: Any, read: Any, shape: Any, made: list[Tensor]
+    ) -> None:
+        kind = name.rstrip("_").removesuffix("1d").removesuffix("2d").removesuffix("3d")
+        names = _SIGNATURES.get(kind, ())
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs} if names else {}
+        weight = arguments.get("weight")
+        if weight is not None and any(weight is each for each in read[:1]):
+            return
+        arguments.pop("input", None)
+        found = dict.fromkeys(self.made[each] for each in read)
+        sources = tuple(call for call in found if call is not None)
+        path = self._paths[-1] if self._paths else ""
+        call = Call(kind, path, sources, shape, tuple(made[0].shape), arguments)
+        for source in sources:
+            source.users.append(call)
+        self.calls.append(call)
+        for each in made:
+            self.made[each] = call
+
+    @contextmanager
+    def follow(self, twin: nn.Module) -> Generator[None]:
+        """Know at any time which module runs."""
+        handles: list[Any] = []
+        for path, module in layers_of(twin).items():
+            enter = partial(self._enter, path)
+            handles.append(module.register_forward_pre_hook(cast("Callable[..., None]", enter)))
+            handles.append(module.register_forward_hook(self._leave))
+        try:
+            yield
+        finally:
+            for each in handles:
+                each.remove()
+            self._paths.clear()
+
+    def _enter(self, path: str, *_: Any) -> None:
+        self._paths.append(path)
+
+    def _leave(self, *_: Any) -> None:
+        self._paths.pop()

@@ -1,0 +1,141 @@
+"""Copy a model so that nothing done to the copy reaches it."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+def check_module(name: str, model: object) -> nn.Module:
+    """Return a module that can be copied and read; a compiled one without its compiler.
+
+    Raises:
+        TypeError: It is no module, or a scripted one.
+        ValueError: It is lazy.
+
+    Example:
+        >>> check_module("model", nn.ReLU())
+        ReLU()
+    """
+    model = getattr(model, "_orig_mod", model)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{name} must be an nn.Module, got {model!r}.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"{name} is a torch.jit.ScriptModule, whose graph is fixed: "
+            "pass the module that it was made from."
+        )
+    for path, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"{name} has a lazy parameter, {path}, whose size is not known yet: "
+                "pass one batch through it first."
+            )
+    return model
+
+
+def copy_model(name: str, model: nn.Module, shared: Sequence[torch.Tensor] = ()) -> nn.Module:
+    """Return a deep copy that shares some tensors.
+
+    A tensor in an autograd graph, as an old weight normalisation keeps one, is copied without it.
+
+    Raises:
+        TypeError: It cannot be copied.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> copy_model("model", layer, [layer.weight]).weight is layer.weight
+        True
+    """
+    memo: dict[int, Any] = {
+        id(each): each.detach().clone() for each in tensors_of(model) if not each.is_leaf
+    }
+    memo.update((id(each), each) for each in shared)
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise TypeError(
+            f"{name} cannot be copied ({type(error).__name__}: {first_line(error)}), and only "
+            "a copy can be changed or run without a trace on it: pass the module without its "
+            "wrapper, or the attribute that cannot be copied."
+        ) from error
+
+
+def tensors_of(model: nn.Module) -> list[torch.Tensor]:
+    """Return parameters, buffers and tensors that modules hold as attributes.
+
+    Example:
+        >>> len(tensors_of(nn.Linear(2, 2)))
+        2
+    """
+    held = [value for module in model.modules() for value in vars(module).values()]
+    found = [each for each in held if isinstance(each, torch.Tensor)]
+    return [*found, *model.parameters(), *model.buffers()]
+
+
+def evaluate(twin: nn.Module, *, keep_torch_hooks: bool) -> nn.Module:
+    """Set evaluation mode and remove hooks; those that make weights (weight_norm) may stay.
+
+    Example:
+        >>> evaluate(nn.Dropout(), keep_torch_hooks=False).training
+        False
+    """
+    for module in twin.modules():
+        module.training = False
+        for name in HOOKS:
+            hooks: dict[int, Any] = getattr(module, name)
+            for key in [*hooks]:
+                if not (keep_torch_hooks and makes_weight(hooks[key])):
+                    del hooks[key]
+    return twin
+
+
+def makes_weight(hook: Any) -> bool:
+    """Tell whether a hook is one of torch's own that set a weight before the forward pass.
+
+    Example:
+        >>> makes_weight(print)
+        False
+    """
+    return type(hook).__module__.startswith("torch.nn.utils")
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of a message without its full stop.
+
+    Example:
+        >>> first_line(ValueError("too small.\nReally."))
+        'too small'
+    """
+    lines = str(error).strip().splitlines() or ["no message"]
+    return lines[0].rstrip(".")
+
+
+def layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return every module once, by its first qualified name.
+
+    Example:
+        >>> [*layers_of(nn.Sequential(nn.ReLU()))]
+        ['', '0']
+    """
+    return dict(cast("Iterator[tuple[str, nn.Module]]", model.named_modules()))
+
+
+def paths_of(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Return every module with all of its qualified names, in the order of the model.
+
+    Example:
+        >>> relu = nn.ReLU()
+        >>> paths_of(nn.Sequential(relu, relu))[relu]
+        ['0', '1']
+    """
+    found: dict[nn.Module, list[str]] = {}
+    walk = cast("Any", model).named_modules(remove_duplicate=False)
+    for path, module in cast("Iterator[tuple[str, nn.Module]]", walk):
+        found.setdefault(module, []).append(path)
+    return found

@@ -1,0 +1,330 @@
+"""Repair the upsampling layers of a model without changing what it computes."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from autoup.artifacts import warn
+from autoup.calls import Call, Sizes, check_sizes, kind_of, record, run
+from autoup.checks import check_flags
+from autoup.copies import (
+    check_module,
+    copy_model,
+    evaluate,
+    first_line,
+    layers_of,
+    paths_of,
+)
+from autoup.errors import ArtifactWarning, AutoupError
+from autoup.folding import fold, plan_fold
+from autoup.layers import AutoConvTransposeNd
+from autoup.pieces import AUTO
+from autoup.remedies import Remedy, owners_of, plan_growth
+from autoup.sites import TRANSPOSED, find_sites
+from autoup.solver import require_smoothness
+from autoup.surgery import Journal, grow_layer
+
+_HOOKS = [name for name in vars(nn.Module()) if "_hooks" in name and "state_dict" not in name]
+_DIGITS = 512  # Differences of so many roundings are none: sums run in another order.
+
+
+def repair(
+    model: nn.Module,
+    input_size: Sequence[Any] | None = None,
+    *,
+    inplace: bool = False,
+    even: bool = True,
+    fold_resize: bool = False,
+    smoothness: int | None = None,
+    state_dict: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Return a copy of a model with the same function and better upsampling layers.
+
+    Kernels grow by zero taps until they are a multiple of the stride, and so that no output
+    padding is needed: ``k3 s2 p1`` with output padding 1 *is* ``k4 s2 p1`` with a last row and
+    column of zeros. Outputs and the gradients of the old taps stay what they were, and with them
+    the pictures: what the new taps allow comes with fine-tuning. Where the stride is even
+    and the output odd, an even kernel needs one pixel of output padding, and it stays.
+
+    Layers remain the objects that they are in the copy, with names, hooks, mode, dtype, device,
+    ``requires_grad`` and parametrisations (weight and spectral norm, pruning). A weight that other
+    layers share, a layer with a ``forward`` of its own, quantised ones and functions stay.
+
+    Args:
+        model: Any module.
+        input_size: Of its input, batch first, as ``(1, 3, 64, 64)``; of several inputs a sequence.
+            With it the repair proves itself: both models run on random input, in evaluation
+            mode and double precision where the model can, and must agree.
+        inplace: Repair ``model`` itself. Its Parameters remain the same objects, so that an
+            optimiser's parameter groups still hold them; of larger shape, so that its state
+            (momenta) does not fit any more: make the optimiser anew.
+        even: Grow kernels to a multiple of the stride. With False kernels grow by the output
+            padding alone, all of which then goes.
+        fold_resize: Fold nearest enlargement by an integer and the zero-padded convolution that
+            alone reads it into one ``nn.ConvTranspose``; an ``nn.Identity`` takes the
+            enlargement's place. Its kernel is a new Parameter and holds more numbers, so that
+            gradients of weights differ and training takes another path.
+        smoothness: Replace plain layers by ``AutoConvTranspose`` of this order, of two free taps
+            or more. **1 and 2 change the function**, to that of the nearest kernels without a
+            grid; 0 does not. Needs ``input_size``.
+        state_dict: A checkpoint of ``model``, loaded first: the repaired model's own
+            ``state_dict()`` is that checkpoint converted.
+
+    Returns:
+        The repaired copy, or ``model`` itself.
+
+    Raises:
+        AutoupError: The two models differ on random input; the model is as it was.
+        RuntimeError: ``state_dict`` does not fit.
+        TypeError: ``model`` is no module or cannot be copied, or an argument has a wrong type.
+        ValueError: ``model`` is lazy, refuses ``input_size``, or has no numbers to compare.
+
+    Warns:
+        ArtifactWarning: Once, with the layers that need what this cannot do.
+
+    Example:
+        >>> model = nn.Sequential(nn.ConvTranspose2d(8, 4, 3, 2, 1, 1), nn.Tanh())
+        >>> repair(model, (1, 8, 7, 7))[0]
+        ConvTranspose2d(8, 4, kernel_size=(4, 4), stride=(2, 2), padding=(1, 1))
+    """
+    check_flags(inplace=inplace, even=even, fold_resize=fold_resize)
+    sizes = None if input_size is None else check_sizes(input_size)
+    order = None if smoothness is None else require_smoothness(smoothness)
+    if order is not None and sizes is None:
+        raise ValueError("smoothness needs input_size, from which each layer has its sizes.")
+    checked = check_module("model", model)
+    if checked is not model:
+        raise TypeError("model is compiled: repair model._orig_mod and compile what it returns.")
+    original = copy_model("model", model)
+    if state_dict is not None:
+        original.load_state_dict(state_dict)
+    repaired = copy_model("model", original)
+    change = _Change(sizes, even, fold_resize, order)
+    left = change.apply(repaired, Journal())
+    if sizes is not None:
+        _prove(original, repaired, change, sizes)
+    if inplace:
+        _transfer(model, change, state_dict)
+    if left:
+        warn("repair: " + _table(left))
+    return model if inplace else repaired
+
+
+class _Change:
+    """What is to be done to a model, the same for the copy and for the model itself."""
+
+    def __init__(self, sizes: Sizes | None, even: bool, fold: bool, order: int | None) -> None:
+        self.sizes, self.even, self.fold, self.order = sizes, even, fold, order
+
+    def apply(self, model: nn.Module, journal: Journal) -> dict[str, str]:
+        """Change a model; return what stays as it is, with the reasons."""
+        left = self.keep_function(model, journal)
+        if self.order is not None:
+            left.update(self._guarantee(model, journal, self._record(model)))
+        return left
+
+    def keep_function(self, model: nn.Module, journal: Journal) -> dict[str, str]:
+        """Grow and fold."""
+        paths, owners, layers = paths_of(model), owners_of(model), layers_of(model)
+        left: dict[str, str] = {}
+        grown: set[int] = set()
+        for site in find_sites(model, self._record(model)):
+            if site.kind == "transposed":
+                order = self.order or 0
+                remedy = plan_growth(site, owners, layers, even=self.even, smoothness=order)
+                reason = self._grow(remedy, journal, grown)
+            elif site.kind == "resize" and self.fold:
+                remedy = plan_fold(site, paths)
+                reason = "" if remedy.enlargement else remedy.text
+                if remedy.enlargement:
+                    _fold_into(model, remedy, journal)
+            else:
+                continue
+            if reason:
+                left[site.path] = reason
+        return left
+
+    def _record(self, model: nn.Module) -> list[Call] | None:
+        if self.sizes is None:
+            return None
+        return record(lambda: make_twin(model), self.sizes)
+
+    def _grow(self, remedy: Remedy, journal: Journal, grown: set[int]) -> str:
+        if remedy.growths:
+            reason = grow_layer(remedy.site.module, remedy.growths, journal, grown)
+            if reason:
+                return reason
+        return "" if remedy.done else remedy.text
+
+    def _guarantee(
+        self, model: nn.Module, journal: Journal, calls: list[Call] | None
+    ) -> dict[str, str]:
+        paths, left = paths_of(model), dict[str, str]()
+        owners = owners_of(model)
+        for site in find_sites(model, calls):
+            layer: Any = site.module
+            if site.kind != "transposed" or isinstance(layer, AutoConvTransposeNd):
+                continue
+            reason = _cannot_guarantee(layer, owners)
+            if not reason and not site.calls:
+                reason = "is not reached by this input, so that its sizes are not known"
+            if not reason:
+                sizes = site.calls[0].shape[2:], site.calls[0].made[2:]
+                made = _replace(layer, *sizes, self.order or 0)
+                reason = made if isinstance(made, str) else ""
+                if not isinstance(made, str):
+                    _put(model, paths[layer], made, journal)
+            if reason:
+                left[site.path] = f"stays without smoothness: {reason}"
+        return left
+
+
+def make_twin(model: nn.Module) -> nn.Module:
+    """Return a copy to run: it shares the Parameters, has no hooks and is in evaluation mode.
+
+    Example:
+        >>> make_twin(nn.Dropout()).training
+        False
+    """
+    twin = copy_model("model", model, [*model.parameters()])
+    return evaluate(twin, keep_torch_hooks=True)
+
+
+def _fold_into(model: nn.Module, remedy: Remedy, journal: Journal) -> None:
+    site, paths = remedy.site, paths_of(model)
+    assert site.module is not None
+    assert site.conv is not None
+    _put(model, paths[site.conv], fold(site.conv, remedy.enlargement), journal)
+    identity = nn.Identity().train(site.module.training)
+    _put(model, paths[site.module], identity, journal)
+
+
+def _put(model: nn.Module, paths: Sequence[str], module: nn.Module, journal: Journal) -> None:
+    """Put a module in place of another, wherever that stands."""
+    for path in paths:
+        parent, _, name = path.rpartition(".")
+        children: dict[str, Any] = model.get_submodule(parent)._modules  # pyright: ignore
+        if not path:
+            raise ValueError("model is one layer, which cannot be replaced: wrap it in Sequential.")
+        journal.set_entry(children, name, module)
+
+
+def _cannot_guarantee(layer: Any, owners: Mapping[int, Sequence[str]]) -> str:
+    if type(layer) not in TRANSPOSED:
+        return f"{type(layer).__name__} is no plain layer"
+    if parametrize.is_parametrized(layer) or "weight" not in layer._parameters:
+        return "its weight is made by a parametrisation"
+    if len(set(owners[id(layer.weight)])) > 1:
+        return "it shares its weight"
+    return ""
+
+
+def _replace(layer: Any, in_size: Any, out_size: Any, order: int) -> nn.Module | str:
+    """Return the AutoConvTranspose with a layer's Parameters, or why there is none."""
+    rest: dict[str, Any] = {"groups": layer.groups, "bias": layer.bias is not None}
+    try:
+        with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
+            made = AUTO[len(layer.kernel_size)](
+                layer.in_channels,
+                layer.out_channels,
+                tuple(in_size),
+                tuple(out_size),
+                kernel_size=layer.kernel_size,
+                stride=layer.stride,
+                dilation=layer.dilation,
+                smoothness=order,
+                init="torch",
+                device="meta",
+                **rest,
+            )
+    except ValueError as error:
+        return first_line(error)
+    settings = [
+        (each.padding, each.output_padding, each.kernel_size, each.stride) for each in (made, layer)
+    ]
+    if settings[0] != settings[1]:
+        return (
+            f"for {in_size} -> {out_size} the solver pads by {made.padding} and "
+            f"{made.output_padding}, this layer by {layer.padding} and {layer.output_padding}"
+        )
+    made.weight, made.bias = layer.weight, layer.bias
+    made._prepare()  # pyright: ignore[reportPrivateUsage]
+    for name in _HOOKS:
+        vars(made)[name] = vars(layer)[name]
+    return made.train(layer.training)
+
+
+def _prove(original: nn.Module, repaired: nn.Module, change: _Change, sizes: Sizes) -> None:
+    """Compare both models on random input; the guarantee, which changes outputs, left out."""
+    if change.order:
+        repaired = copy_model("model", original)
+        change.keep_function(repaired, Journal())
+    dtype, device = kind_of(original)
+    if device.type == "meta":
+        raise ValueError(
+            "model is on the meta device and has no numbers to compare: leave input_size out."
+        )
+    try:
+        wide = torch.promote_types(dtype, torch.float64)
+        worst, dtype = _compare(original, repaired, sizes, wide), wide
+    except Exception:  # Not every model takes double precision.
+        worst = _compare(original, repaired, sizes, dtype)
+    limit = _DIGITS * torch.finfo(dtype).eps
+    if not worst <= limit:
+        raise AutoupError(
+            f"repair changed the output on random input of input_size={sizes} by {worst:.2g} of "
+            f"its largest value, more than {limit:.2g} ({dtype}), so nothing is repaired: code in "
+            "the model may read kernel_size, padding or weight of a layer. Call audit(model) for "
+            "the layers, and repair the submodules that are not read."
+        )
+
+
+def _compare(original: nn.Module, repaired: nn.Module, sizes: Sizes, dtype: torch.dtype) -> float:
+    """Return the largest difference over the largest value of any tensor that they return."""
+    device = kind_of(original)[1]
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(s, generator=generator, dtype=dtype).to(device) for s in sizes]
+    pairs = [
+        run(evaluate(copy_model("model", each).to(dtype), keep_torch_hooks=True), inputs)
+        for each in (original, repaired)
+    ]
+    if len(pairs[0]) != len(pairs[1]):
+        return float("inf")
+    return max((_difference(a, b) for a, b in zip(*pairs, strict=True)), default=0.0)
+
+
+def _difference(wanted: Tensor, made: Tensor) -> float:
+    if wanted.shape != made.shape:
+        return float("inf")
+    if not wanted.numel() or not (wanted.is_floating_point() or wanted.is_complex()):
+        return 0.0 if torch.equal(wanted, made) else float("inf")
+    if torch.equal(wanted, made):
+        return 0.0
+    largest = float(wanted.abs().max())
+    return float((wanted - made).abs().max()) / (largest or 1.0)
+
+
+def _transfer(model: nn.Module, change: _Change, state_dict: Mapping[str, Any] | None) -> None:
+    """Do to the model what was done to its copy; all of it, or nothing."""
+    journal = Journal()
+    before = None
+    try:
+        if state_dict is not None:
+            before = {name: each.clone() for name, each in model.state_dict().items()}
+            model.load_state_dict(state_dict)
+        change.apply(model, journal)
+    except BaseException:
+        journal.undo()
+        if before is not None:
+            model.load_state_dict(before)
+        raise
+
+
+def _table(left: Mapping[str, str]) -> str:
+    lines = "\n".join(f"  {name or 'the model'}: {reason}" for name, reason in left.items())
+    count = len(left)
+    return f"{count} layer{'s' * (count != 1)} not repaired, or not wholly.\n{lines}"

@@ -1,0 +1,240 @@
+"""What an audit returns: rows to iterate, a table, JSON and HTML."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Any, overload
+
+from autoup.artifacts import AXES, START
+from autoup.constants import ConstantGrid
+from autoup.html import render
+from autoup.rows import SEVERITIES, Upsampling
+from autoup.solution import Solution
+
+_WIDTH = 100
+_MOST_NAMES = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditReport:
+    """Every upsampling step of a model, and what is wrong with it; ``str()`` is the table.
+
+    Iterate over it for the rows, each an ``Upsampling``.
+
+    Args:
+        model: Name of the model's class.
+        rows: One per step, in the order of the forward pass, or of the model without one.
+        input_size: Sizes of the inputs; None without a forward pass.
+        multiply_adds: Of all steps in one forward pass; None without one.
+        drift: Shifts of all steps added up to the output, in its pixels, one per axis; None
+            without a forward pass or an output of as many axes. Each counts from the centre of
+            its own layer: a strided convolution before it can undo it, as ``k3 s2 p1`` undoes
+            what ``k3 s2 p1`` with output padding 1 shifts.
+        constants: The grid in the output on constant inputs; None where it was not measured.
+        notes: What the audit could not look at.
+
+    Example:
+        >>> import autoup, torch
+        >>> report = autoup.audit(torch.nn.ConvTranspose2d(8, 4, 3, 2, 1, 1))
+        >>> report.clean, len(report), report[0].severity
+        (False, 1, 'severe')
+    """
+
+    model: str
+    rows: tuple[Upsampling, ...]
+    input_size: tuple[tuple[int, ...], ...] | None = None
+    multiply_adds: int | None = None
+    drift: tuple[float, ...] | None = None
+    constants: ConstantGrid | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether no step is uneven, shifted or leaves pixels uncovered."""
+        return not self.findings
+
+    @property
+    def findings(self) -> tuple[Upsampling, ...]:
+        """The rows of severity ``"warning"`` or ``"severe"``."""
+        return tuple(row for row in self.rows if SEVERITIES.index(row.severity) >= 2)
+
+    def __iter__(self) -> Iterator[Upsampling]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Upsampling: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Upsampling, ...]: ...
+    def __getitem__(self, place: int | slice) -> Upsampling | tuple[Upsampling, ...]:
+        return self.rows[place]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as what JSON holds.
+
+        Example:
+            >>> import autoup, json, torch
+            >>> json.dumps(autoup.audit(torch.nn.ReLU()).to_dict())[:36]
+            '{"model": "ReLU", "clean": true, "ro'
+        """
+        grid = self.constants
+        return {
+            "model": self.model,
+            "clean": self.clean,
+            "rows": [row.to_dict() for row in self.rows],
+            "input_size": None if self.input_size is None else [*map(list, self.input_size)],
+            "multiply_adds": self.multiply_adds,
+            "drift": None if self.drift is None else [*self.drift],
+            "constants": None
+            if grid is None
+            else {
+                "period": [*grid.period],
+                "spread": grid.spread,
+                "level": grid.level,
+                "out_size": [*grid.out_size],
+            },
+            "notes": [*self.notes],
+        }
+
+    def __str__(self) -> str:
+        lines = [self.summary()]
+        if self.rows:
+            lines += ["", *_table([header(self), *(cells(row) for row in self.rows)]), ""]
+        told: dict[tuple[str, ...], list[str]] = {}
+        for row in self.rows:
+            if row.severity != "clean" or row.remedy:
+                told.setdefault((row.severity, *details(row)), []).append(row.name or "(model)")
+        for (severity, *texts), names in told.items():
+            lines += _explain(names, severity, texts)
+        lines += [line for text in self.footer() for line in wrap(text, _WIDTH)]
+        return "\n".join(lines).rstrip()
+
+    def summary(self) -> str:
+        """Return the first line."""
+        steps = f"{len(self.rows)} upsampling step{'s' * (len(self.rows) != 1)}"
+        if not self.rows:
+            return f"{self.model}: no upsampling step found; clean."
+        found = f"{len(self.findings)} not clean" if self.findings else "clean"
+        noted = sum(row.severity == "note" for row in self.rows)
+        return f"{self.model}: {steps}, {found}{f', {noted} with a note' if noted else ''}."
+
+    def footer(self) -> list[str]:
+        """Return what holds for the model as a whole."""
+        said: list[str] = []
+        if self.drift is not None and any(self.drift):
+            parts = [
+                f"{abs(drift):g} px toward the {START[name] if drift < 0 else f'end of {name}'}"
+                for name, drift in zip(AXES[len(self.drift)], self.drift, strict=True)
+                if drift
+            ]
+            said.append(
+                f"Added up, the output lies {' and '.join(parts)}, unless strided convolutions "
+                "before undo it."
+            )
+        if self.constants is not None:
+            said.append(str(self.constants))
+        if self.multiply_adds is not None:
+            said.append(f"Multiply-adds of these steps: {self.multiply_adds:,}.")
+        return [*said, *self.notes]
+
+    def _repr_html_(self) -> str:
+        return render(
+            self.summary(),
+            header(self),
+            [(cells(row), row.severity, drawings(row), details(row)) for row in self.rows],
+            self.footer(),
+        )
+
+
+def header(_report: AuditReport) -> tuple[str, ...]:
+    """Return the names of the columns."""
+    return ("layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict")
+
+
+def cells(row: Upsampling) -> tuple[str, ...]:
+    """Return one row of the table, from most to least important."""
+    kind = {"transposed": "transposed", "shuffle": "conv + shuffle"}.get(row.kind)
+    taps = [_range(phases) for phases in row.phases]
+    sizes = "" if row.in_size is None else f"{_each(row.in_size)} -> {_each(row.out_size or ())}"
+    return (
+        row.name or "(model)",
+        kind or f"{row.mode}" + (" + conv" if row.partner else ""),
+        sizes or "-",
+        _each(row.kernel_size or ()) or "-",
+        _each(row.stride),
+        _each(row.padding or ()) or "-",
+        _each(row.output_padding) or "-",
+        _each(taps),
+        _each(row.shift),
+        "-" if row.spread is None else f"{row.spread:.2g}",
+        row.severity,
+    )
+
+
+def details(row: Upsampling) -> list[str]:
+    """Return what a viewer sees, and the remedy."""
+    lines = [f"Seen: {'; '.join(row.seen)}."] if row.seen else []
+    return lines + ([f"Repair: {row.remedy}."] if row.remedy else [])
+
+
+def drawings(row: Upsampling) -> list[tuple[int, ...]]:
+    """Return the coverage of a few pixels along each axis, both borders among them."""
+    if row.kind != "transposed" or row.kernel_size is None or row.padding is None:
+        return []
+    drawn: list[tuple[int, ...]] = []
+    for k, s, p, a, d in dict.fromkeys(
+        zip(
+            row.kernel_size,
+            row.stride,
+            row.padding,
+            row.output_padding,
+            row.dilation,
+            strict=True,
+        )
+    ):
+        s = int(s)
+        i = 4 + -(-(2 * p + d * (k - 1)) // s)
+        drawn.append(Solution(i, s * (i - 1) + d * (k - 1) + 1 - 2 * p + a, k, s, p, a, d).coverage)
+    return drawn
+
+
+def _range(phases: Sequence[int]) -> str:
+    least, most = min(phases), max(phases)
+    return f"{least}" if least == most else f"{least}-{most}"
+
+
+def _each(values: Sequence[Any]) -> str:
+    """Join one entry per axis, or say it once where all are the same."""
+    shown = [f"{value:g}" if isinstance(value, float | int) else str(value) for value in values]
+    return shown[0] if len(set(shown)) == 1 else "x".join(shown)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out columns; names and steps give way where the line would be longer than it may."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = _WIDTH - 2 * len(widths) - sum(widths[1:])
+    widths[0] = max(min(widths[0], room), min(widths[0], 8))
+    if (over := sum(widths) + 2 * len(widths) - _WIDTH) > 0:
+        widths[2] = max(9, widths[2] - over)
+    lines = [
+        "  ".join(
+            _shorten(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)
+        )
+        for row in rows
+    ]
+    return [f"  {line}".rstrip() for line in lines]
+
+
+def _shorten(text: str, width: int) -> str:
+    """Keep the end of a text, where qualified names differ."""
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
+
+
+def _explain(names: Sequence[str], severity: str, texts: Sequence[str]) -> list[str]:
+    shown = [*names[:_MOST_NAMES], *([f"{len(names)} in all"] if len(names) > _MOST_NAMES else [])]
+    lines = wrap(f"{severity}: {', '.join(shown)}", _WIDTH - 2, subsequent_indent="    ")
+    for text in texts:
+        lines += wrap(text, _WIDTH - 4, initial_indent="  ", subsequent_indent="    ")
+    return [f"  {line}" for line in lines] + [""]
