@@ -226,14 +226,15 @@ def _call(target: str, make: Any) -> Any:
 
 def _suggest(module: Any) -> str:
     entries: dict[str, Any] = {**vars(module)}  # pyright: ignore[reportUnknownArgumentType]
-    names = [
-        name
-        for name, value in entries.items()
-        if isinstance(value, nn.Module)
-        or (isinstance(value, type) and issubclass(value, nn.Module))
-        or (callable(value) and getattr(value, "__module__", "") == getattr(module, "__name__", 0))
-    ]
+    names = [name for name, value in entries.items() if _makes_model(value, module)]
     return ", ".join(sorted(names)[:8]) or "no model and no function"
+
+
+def _makes_model(value: Any, module: Any) -> bool:
+    if isinstance(value, type):
+        return issubclass(value, nn.Module)  # pyright: ignore[reportUnknownArgumentType]
+    own = getattr(value, "__module__", None) == getattr(module, "__name__", None)
+    return isinstance(value, nn.Module) or (callable(value) and own)
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
           0      transposed  32 -> 64   3  2  1  1   1-2   -0.5   0...    severe
         <BLANKLINE>
           severe: 0
-            Seen: uneven overlap, 1 to 2 taps a pixel, shows as a checkerboard; output_padding=1 shifts
-              the picture 0.5 px off centre, toward the top and left.
+            Seen: uneven overlap, 1 to 2 taps a pixel, shows as a checkerboard; output_padding=1
+              shifts the picture 0.5 px off centre, toward the top and left.
             Repair: height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0.
         <BLANKLINE>
         Added up, the output lies 0.5 px toward the top and 0.5 px toward the left, ...

@@ -12,6 +12,7 @@ from autoup.rows import SEVERITIES, Upsampling
 from autoup.solution import Solution
 
 _WIDTH = 100
+_TEXT = 90
 _MOST_NAMES = 6
 
 
@@ -108,7 +109,7 @@ class AuditReport:
                 told.setdefault((row.severity, *details(row)), []).append(row.name or "(model)")
         for (severity, *texts), names in told.items():
             lines += _explain(names, severity, texts)
-        lines += [line for text in self.footer() for line in wrap(text, _WIDTH)]
+        lines += [line for text in self.footer() for line in wrap(text, _TEXT)]
         return "\n".join(lines).rstrip()
 
     def summary(self) -> str:
@@ -234,7 +235,7 @@ def _shorten(text: str, width: int) -> str:
 
 def _explain(names: Sequence[str], severity: str, texts: Sequence[str]) -> list[str]:
     shown = [*names[:_MOST_NAMES], *([f"{len(names)} in all"] if len(names) > _MOST_NAMES else [])]
-    lines = wrap(f"{severity}: {', '.join(shown)}", _WIDTH - 2, subsequent_indent="    ")
+    lines = wrap(f"{severity}: {', '.join(shown)}", _TEXT - 2, subsequent_indent="    ")
     for text in texts:
-        lines += wrap(text, _WIDTH - 4, initial_indent="  ", subsequent_indent="    ")
+        lines += wrap(text, _TEXT - 4, initial_indent="  ", subsequent_indent="    ")
     return [f"  {line}" for line in lines] + [""]
