@@ -9,9 +9,8 @@ from torch import nn
 
 from autoup.calls import Call, check_sizes, kind_of, record
 from autoup.constants import measure_constants
-from autoup.copies import check_module
+from autoup.copies import check_module, copy_model, evaluate
 from autoup.reading import Reader
-from autoup.repairing import make_twin
 from autoup.report import AuditReport
 from autoup.rows import Upsampling
 from autoup.sites import Site, find_sites, is_quantised
@@ -61,8 +60,9 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
     """
     checked = check_module("model", model)
     sizes = None if input_size is None else check_sizes(input_size)
-    name, twin = type(checked).__name__, make_twin(checked)
-    calls = None if sizes is None else record(lambda: make_twin(checked), sizes)
+    name = type(checked).__name__
+    twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
+    calls = None if sizes is None else record(checked, sizes)
     sites, reader = find_sites(twin, calls), Reader(twin)
     rows = [reader.read(site) for site in sites]
     notes = [*_notes(sites, twin, calls)]
@@ -73,7 +73,7 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
     last = max(ends, key=lambda call: prod(call.made[-dims:]), default=None)
     out_size = () if last is None else last.made[-dims:]
     rows = [_carry_to(row, out_size) for row in rows]
-    grid = measure_constants(twin, sizes, _periods(calls, sites, rows, last)) if rows else ""
+    grid = measure_constants(checked, sizes, _periods(calls, sites, rows, last)) if rows else ""
     if isinstance(grid, str) and grid:
         notes.append(f"The grid on constant inputs was not measured: {grid}.")
     return AuditReport(

@@ -9,7 +9,7 @@ fake ones that have shapes but no numbers. Where a model looks at numbers, it ru
 # pyright: reportUnknownArgumentType=false
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from autoup.capture import place, quiet
 from autoup.checks import as_int
-from autoup.copies import first_line, layers_of
+from autoup.copies import attempt, first_line, layers_of
 
 Sizes = tuple[tuple[int, ...], ...]
 
@@ -86,34 +86,38 @@ def check_sizes(input_size: object) -> Sizes:
     return (tuple([as_int("input_size", size) for size in entries]),)
 
 
-def record(copied: Callable[[], nn.Module], sizes: Sizes) -> list[Call]:
+def record(model: nn.Module, sizes: Sizes) -> list[Call]:
     """Return the calls of one forward pass, in order.
 
     Args:
-        copied: Makes a copy of the model that nobody else needs.
+        model: Of which copies run.
         sizes: Of its inputs.
 
     Raises:
         ValueError: The forward pass raises.
 
     Example:
-        >>> [call.name for call in record(lambda: nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),))]
+        >>> [call.name for call in record(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),))]
         ['conv']
     """
     from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
 
-    twin = copied()
-    if kind_of(twin)[1].type != "meta":
+    shared = [*model.parameters()]
+    if kind_of(model)[1].type != "meta":
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True):
-                return _record(twin, sizes)
+            fake = FakeTensorMode(allow_non_fake_inputs=True)
+            return attempt(model, lambda twin: _record(twin, sizes, fake), shared, "model")
         except Exception:  # It may look at numbers: what a real run raises is what counts.
-            twin = copied()  # The first may hold fake tensors now.
-    try:
-        return _record(twin, sizes)
-    except Exception as error:
-        names = {id(module): name for name, module in layers_of(twin).items()}
-        raise ValueError(explain(error, names, sizes)) from error
+            pass
+
+    def act(twin: nn.Module) -> list[Call]:
+        try:
+            return _record(twin, sizes)
+        except Exception as error:
+            names = {id(module): name for name, module in layers_of(twin).items()}
+            raise ValueError(explain(error, names, sizes)) from error
+
+    return attempt(model, act, shared, "model")
 
 
 def explain(error: Exception, names: dict[int, str], sizes: Sizes) -> str:
@@ -147,8 +151,8 @@ def kind_of(model: nn.Module) -> tuple[torch.dtype, torch.device]:
     return found.dtype, found.device
 
 
-def run(twin: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the tensors that a forward pass without gradients returns, under a fixed seed.
+def run(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the tensors that a copy of a model returns without gradients, under a fixed seed.
 
     Example:
         >>> [each.shape for each in run(nn.ReLU(), [torch.ones(2)])]
@@ -156,8 +160,12 @@ def run(twin: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """
     devices = [each.device for each in inputs if each.device.type == "cuda"]
     with quiet(), fork_rng(devices=devices[:1]), torch.no_grad():
-        torch.manual_seed(0)
-        return list(leaves(twin(*inputs)))
+        return attempt(model, partial(_run, inputs), [*model.parameters()], "model")
+
+
+def _run(inputs: Sequence[Tensor], twin: nn.Module) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [*leaves(twin(*inputs))]
 
 
 def leaves(value: Any) -> Iterator[Tensor]:
@@ -179,10 +187,11 @@ def leaves(value: Any) -> Iterator[Tensor]:
         yield from leaves(vars(value))
 
 
-def _record(twin: nn.Module, sizes: Sizes) -> list[Call]:
+def _record(twin: nn.Module, sizes: Sizes, fake: Any = None) -> list[Call]:
     dtype, device = kind_of(twin)
     recorder = _Recorder()
-    with quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.follow(twin):
+    mode = nullcontext() if fake is None else fake
+    with quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.follow(twin), mode:
         inputs = [torch.randn(size, dtype=dtype, device=device) for size in sizes]
         for each in inputs:
             recorder.made[each] = None

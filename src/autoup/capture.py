@@ -9,7 +9,7 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import CodeType, FrameType
@@ -20,7 +20,7 @@ from torch import nn
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.checks import as_int
-from autoup.copies import check_module, copy_model, evaluate, first_line, tensors_of
+from autoup.copies import attempt, check_module, first_line, layers_of, tensors_of
 
 Output = int | str | Callable[[Any], Any] | None
 
@@ -84,25 +84,21 @@ def capture(
         ['conv2d']
     """
     encoder = check_module("encoder", encoder)
-    twin = _detach(encoder)
     tensor = next((each for each in encoder.parameters() if each.is_floating_point()), None)
     dtype, device = (None, None) if tensor is None else (tensor.dtype, tensor.device)
     example = torch.empty(input_size, dtype=dtype, device=device)
-    try:
-        with quiet(), fork_rng(devices=[]), torch.no_grad():
-            return torch.export.export(_Picked(twin, output), (example,), strict=False)
-    except _NoTensorError as error:
-        raise TypeError(str(error)) from None
-    except Exception as error:
-        modules = cast("Iterator[tuple[str, nn.Module]]", twin.named_modules())
-        names = {id(module): name for name, module in modules}
-        raise ValueError(_explain(error, names, input_size)) from error
 
+    def export(twin: nn.Module) -> torch.export.ExportedProgram:
+        try:
+            with quiet(), fork_rng(devices=[]), torch.no_grad():
+                return torch.export.export(_Picked(twin, output), (example,), strict=False)
+        except _NoTensorError as error:
+            raise TypeError(str(error)) from None
+        except Exception as error:
+            names = {id(module): name for name, module in layers_of(twin).items()}
+            raise ValueError(_explain(error, names, input_size)) from error
 
-def _detach(encoder: nn.Module) -> nn.Module:
-    """Copy the modules, share their tensors, leave out their hooks, and set evaluation mode."""
-    twin = copy_model("encoder", encoder, tensors_of(encoder))
-    return evaluate(twin, keep_torch_hooks=False)
+    return attempt(encoder, export, tensors_of(encoder), "encoder")
 
 
 @contextmanager

@@ -42,29 +42,29 @@ class ConstantGrid:
 
 
 def measure_constants(
-    twin: nn.Module, sizes: Sizes, periods: Sequence[Sequence[int]]
+    model: nn.Module, sizes: Sizes, periods: Sequence[Sequence[int]]
 ) -> ConstantGrid | str:
     """Return the grid of the largest tensor that a model returns, or why there is none.
 
     Args:
-        twin: A model that nobody else needs.
+        model: Of which copies run.
         sizes: Of its inputs.
         periods: That the grid may have, one per axis; the largest that fits is taken.
 
     Example:
-        >>> twin = nn.ConvTranspose1d(1, 1, 3, 2, 1, 1)
-        >>> weight = nn.init.ones_(twin.weight), nn.init.zeros_(twin.bias)
-        >>> round(measure_constants(twin, ((1, 1, 32),), [(2,)]).spread, 3)
+        >>> layer = nn.ConvTranspose1d(1, 1, 3, 2, 1, 1)
+        >>> weight = nn.init.ones_(layer.weight), nn.init.zeros_(layer.bias)
+        >>> round(measure_constants(layer, ((1, 1, 32),), [(2,)]).spread, 3)
         0.316
     """
-    dtype, device = kind_of(twin)
+    dtype, device = kind_of(model)
     if device.type == "meta":
         return "the model is on the meta device and has no numbers"
     found: list[tuple[float, float, tuple[int, ...], tuple[int, ...]]] = []
     for level in LEVELS:
         inputs = [torch.full(size, level, dtype=dtype, device=device) for size in sizes]
         dims = max(map(len, periods), default=2)
-        made = [each for each in run(twin, inputs) if _is_picture(each, dims)]
+        made = [each for each in run(model, inputs) if _is_picture(each, dims)]
         if not made:
             return "the model returns no finite tensor with as many axes"
         picture = max(made, key=lambda each: prod(each.shape[-dims:]))

@@ -1,12 +1,14 @@
 """Copy a model so that nothing done to the copy reaches it."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+
+Result = TypeVar("Result")
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -78,11 +80,40 @@ def tensors_of(model: nn.Module) -> list[torch.Tensor]:
     return [*found, *model.parameters(), *model.buffers()]
 
 
-def evaluate(twin: nn.Module, *, keep_torch_hooks: bool) -> nn.Module:
-    """Set evaluation mode and remove hooks; those that make weights (weight_norm) may stay.
+def attempt(
+    model: nn.Module, act: Callable[[nn.Module], Result], shared: Sequence[torch.Tensor], name: str
+) -> Result:
+    """Act on a copy in evaluation mode without hooks, save those that make weights.
+
+    Where that fails and the package of the model's classes has hooks of its own on the model, as
+    transformers has to gather outputs, act on a copy with these.
 
     Example:
-        >>> evaluate(nn.Dropout(), keep_torch_hooks=False).training
+        >>> attempt(nn.Dropout(), lambda twin: twin.training, [], "model")
+        False
+    """
+    try:
+        return act(evaluate(copy_model(name, model, shared)))
+    except Exception:
+        packages = {_package_of(type(each)) for each in model.modules()} - {"torch", "__main__"}
+        if not any(_package_of(hook) in packages for hook in _hooks_of(model)):
+            raise
+        try:
+            return act(evaluate(copy_model(name, model, shared), packages))
+        except Exception:  # What was seen without hooks is what the user can read.
+            pass
+        raise
+
+
+def evaluate(twin: nn.Module, packages: Container[str] = ()) -> nn.Module:
+    """Set evaluation mode and remove hooks, save torch's own that make weights.
+
+    Args:
+        twin: A copy.
+        packages: Whose hooks stay too.
+
+    Example:
+        >>> evaluate(nn.Dropout()).training
         False
     """
     for module in twin.modules():
@@ -90,9 +121,20 @@ def evaluate(twin: nn.Module, *, keep_torch_hooks: bool) -> nn.Module:
         for name in HOOKS:
             hooks: dict[int, Any] = getattr(module, name)
             for key in [*hooks]:
-                if not (keep_torch_hooks and makes_weight(hooks[key])):
+                if not makes_weight(hooks[key]) and _package_of(hooks[key]) not in packages:
                     del hooks[key]
     return twin
+
+
+def _hooks_of(model: nn.Module) -> list[Any]:
+    return [
+        each for module in model.modules() for name in HOOKS for each in vars(module)[name].values()
+    ]
+
+
+def _package_of(thing: Any) -> str:
+    module: str = getattr(thing, "__module__", None) or type(thing).__module__
+    return module.partition(".")[0]
 
 
 def makes_weight(hook: Any) -> bool:

@@ -80,12 +80,12 @@ def plan_growth(
         'height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'
     """
     growths = tuple(_grow_axis(*axis, even, smoothness) for axis in axes_of(site))
-    if not any(growth.changes for growth in growths):
-        return Remedy(site, (), said := _describe(site, growths), done=not said)
-    reason = _refuse(site, owners, layers)
-    if reason:
-        return Remedy(site, (), reason, done=False)
     text = _describe(site, growths)
+    if not text:
+        return Remedy(site)
+    reason = _refuse(site, owners, layers)
+    if reason or not any(growth.changes for growth in growths):
+        return Remedy(site, (), reason or text, done=False)
     return Remedy(site, growths, text, done=" stays" not in text)
 
 

@@ -14,7 +14,6 @@ from autoup.checks import check_flags
 from autoup.copies import (
     check_module,
     copy_model,
-    evaluate,
     first_line,
     layers_of,
     paths_of,
@@ -151,7 +150,7 @@ class _Change:
     def _record(self, model: nn.Module) -> list[Call] | None:
         if self.sizes is None:
             return None
-        return record(lambda: make_twin(model), self.sizes)
+        return record(model, self.sizes)
 
     def _grow(self, remedy: Remedy, journal: Journal, grown: set[int]) -> str:
         if remedy.growths:
@@ -181,17 +180,6 @@ class _Change:
             if reason:
                 left[site.path] = f"stays without smoothness: {reason}"
         return left
-
-
-def make_twin(model: nn.Module) -> nn.Module:
-    """Return a copy to run: it shares the Parameters, has no hooks and is in evaluation mode.
-
-    Example:
-        >>> make_twin(nn.Dropout()).training
-        False
-    """
-    twin = copy_model("model", model, [*model.parameters()])
-    return evaluate(twin, keep_torch_hooks=True)
 
 
 def _fold_into(model: nn.Module, remedy: Remedy, journal: Journal) -> None:
@@ -302,10 +290,7 @@ def _compare(original: nn.Module, repaired: nn.Module, sizes: Sizes) -> float:
     dtype, device = kind_of(original)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(s, generator=generator, dtype=dtype).to(device) for s in sizes]
-    pairs = [
-        run(evaluate(copy_model("model", each), keep_torch_hooks=True), inputs)
-        for each in (original, repaired)
-    ]
+    pairs = [run(each, inputs) for each in (original, repaired)]
     if len(pairs[0]) != len(pairs[1]):
         return float("inf")
     return max((_difference(a, b) for a, b in zip(*pairs, strict=True)), default=0.0)

@@ -13,6 +13,7 @@ from autoup.solution import Solution
 
 _WIDTH = 100
 _TEXT = 90
+_SHORTEST_NAME = 16
 _MOST_NAMES = 6
 
 
@@ -208,17 +209,17 @@ def _range(phases: Sequence[int]) -> str:
 
 def _each(values: Sequence[Any]) -> str:
     """Join one entry per axis, or say it once where all are the same."""
-    shown = [f"{value:g}" if isinstance(value, float | int) else str(value) for value in values]
+    shown = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
     return shown[0] if len(set(shown)) == 1 else "x".join(shown)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay out columns; names and steps give way where the line would be longer than it may."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    room = _WIDTH - 2 * len(widths) - sum(widths[1:])
-    widths[0] = max(min(widths[0], room), min(widths[0], 8))
-    if (over := sum(widths) + 2 * len(widths) - _WIDTH) > 0:
-        widths[2] = max(9, widths[2] - over)
+    room = _WIDTH - 2 * len(widths)
+    widths[0] = max(min(widths[0], _SHORTEST_NAME), min(widths[0], room - sum(widths[1:])))
+    while sum(widths) > room:
+        widths[widths.index(max(widths))] -= 1
     lines = [
         "  ".join(
             _shorten(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)

@@ -159,8 +159,11 @@ def judge(
     """
     balanced = spread is not None and spread < BALANCED
     seen: list[str] = []
-    for axis in dict.fromkeys(axes):
-        names = [name for name, each in zip(AXES[len(axes)], axes, strict=True) if each == axis]
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, axis in zip(AXES[len(axes)], axes, strict=True):
+        groups.setdefault(_numbers(axis), []).append(name)
+    for names in groups.values():
+        axis = axes[AXES[len(axes)].index(names[0])]
         seen += _seen(axis, names, balanced, sized, smoothness)
     even, uncovered = all(axis.even for axis in axes), any(_lost(axis, sized) for axis in axes)
     if (not even and not balanced) or uncovered:
@@ -186,6 +189,12 @@ def pattern(dims: int) -> str:
         if dims == 1
         else "a grid in even regions"
     )
+
+
+def _numbers(axis: Solution) -> tuple[int, ...]:
+    """Return what a viewer can tell axes apart by; their sizes are not among it."""
+    k, s, d = axis.kernel_size, axis.stride, axis.dilation
+    return k, s, d, axis.padding, axis.output_padding, axis.uncovered
 
 
 def _lost(axis: Solution, sized: bool) -> int:
