@@ -96,7 +96,7 @@ def _grow_even(k: int, s: int, p: int, a: int, d: int, least: int) -> Growth:
     return Growth(wide, p + d * front, left, d, front, front + behind)
 
 
-def describe(k: int, s: int, p: int, a: int, d: int, growth: Growth) -> str:
+def describe(k: int, s: int, p: int, a: int, d: int, growth: Growth, *, even: bool = True) -> str:
     """Say what the growth does, and what it cannot do.
 
     Example:
@@ -119,7 +119,7 @@ def describe(k: int, s: int, p: int, a: int, d: int, growth: Growth) -> str:
             f"output_padding {growth.output_padding} stays: stride {s} is even, the output odd"
         )
     fewest, most = overlap.phase_range(growth.kernel_size, s, growth.dilation)
-    if fewest != most:
+    if even and fewest != most:
         if gcd(s, growth.dilation) > 1:
             reason = f"stride {s} and dilation {growth.dilation} share a factor"
         else:

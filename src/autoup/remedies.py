@@ -80,7 +80,7 @@ def plan_growth(
         'height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'
     """
     growths = tuple(_grow_axis(*axis, even, smoothness) for axis in axes_of(site))
-    text = _describe(site, growths)
+    text = _describe(site, growths, even)
     if not text:
         return Remedy(site)
     reason = _refuse(site, owners, layers)
@@ -141,11 +141,11 @@ def _grow_axis(k: int, s: int, p: int, a: int, d: int, even: bool, smoothness: i
     return grow(k, s, p, a, d, even=even, least=least)
 
 
-def _describe(site: Site, growths: Sequence[Growth]) -> str:
+def _describe(site: Site, growths: Sequence[Growth], even: bool) -> str:
     said: dict[str, list[str]] = {}
     axes = axes_of(site)
     for name, axis, growth in zip(AXES[len(axes)], axes, growths, strict=True):
-        if text := describe(*axis, growth):
+        if text := describe(*axis, growth, even=even):
             said.setdefault(text, []).append(name)
     return "; ".join(f"{' and '.join(names)}: {text}" for text, names in said.items())
 

@@ -128,36 +128,34 @@ class _Change:
 
     def keep_function(self, model: nn.Module, journal: Journal) -> dict[str, str]:
         """Grow and fold."""
-        paths, owners, layers = paths_of(model), owners_of(model), layers_of(model)
         left: dict[str, str] = {}
         grown: set[int] = set()
-        for site in find_sites(model, self._record(model)):
-            if site.kind == "transposed":
-                order = self.order or 0
-                remedy = plan_growth(site, owners, layers, even=self.even, smoothness=order)
-                reason = self._grow(remedy, journal, grown)
-            elif site.kind == "resize" and self.fold:
-                remedy = plan_fold(site, paths)
-                reason = "" if remedy.enlargement else remedy.text
-                if remedy.enlargement:
-                    _fold_into(model, remedy, journal)
-            else:
-                continue
+        for remedy in self._plan(model):
+            reason = "" if remedy.done else remedy.text
+            if remedy.growths:
+                reason = grow_layer(remedy.site.module, remedy.growths, journal, grown) or reason
+            elif remedy.enlargement:
+                _fold_into(model, remedy, journal)
             if reason:
-                left[site.path] = reason
+                left[remedy.site.path] = reason
         return left
+
+    def _plan(self, model: nn.Module) -> list[Remedy]:
+        """Plan all before anything changes: layers that share a weight are compared."""
+        paths, owners, layers = paths_of(model), owners_of(model), layers_of(model)
+        sites = find_sites(model, self._record(model))
+        found = [
+            plan_growth(site, owners, layers, even=self.even, smoothness=self.order or 0)
+            for site in sites
+            if site.kind == "transposed"
+        ]
+        resizes = [site for site in sites if site.kind == "resize" and self.fold]
+        return found + [plan_fold(site, paths) for site in resizes]
 
     def _record(self, model: nn.Module) -> list[Call] | None:
         if self.sizes is None:
             return None
         return record(model, self.sizes)
-
-    def _grow(self, remedy: Remedy, journal: Journal, grown: set[int]) -> str:
-        if remedy.growths:
-            reason = grow_layer(remedy.site.module, remedy.growths, journal, grown)
-            if reason:
-                return reason
-        return "" if remedy.done else remedy.text
 
     def _guarantee(
         self, model: nn.Module, journal: Journal, calls: list[Call] | None
