@@ -4,8 +4,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# The encoders that tests mirror, without what only their weights and data sets would need.
-MODELS := torchvision timm pyyaml safetensors
+# The models that tests mirror, audit and repair; the first without what their data sets would need.
+MODELS := torchvision timm monai
+MORE_MODELS := transformers pyyaml safetensors
 PINS := pyproject.toml constraints.txt
 
 .PHONY: demo test clean
@@ -29,6 +30,7 @@ $(BIN)/python:
 .venv/.dev: $(PINS) | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(MORE_MODELS)
 	touch $@ .venv/.demo
 
 clean:

@@ -16,6 +16,8 @@ SMALL = {
     "grid_experiment.py": ["--quick", "--steps", "1"],
     "smoothness_cost.py": ["--rounds", "1", "--sizes", "8"],
     "mirror_or_resize.py": ["--steps", "4", "--seeds", "0"],
+    "fold_cost.py": ["--quick"],
+    "repair_a_generator.py": ["--steps", "2", "--more", "1"],
 }
 
 

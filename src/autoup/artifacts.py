@@ -12,6 +12,7 @@ from autoup.solution import Solution
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
+END = {"length": "end", "depth": "back", "height": "bottom", "width": "right"}
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 Remedy = tuple[str, Callable[[], Solution]]

@@ -10,6 +10,7 @@ from torch import nn
 from autoup.calls import Call, check_sizes, kind_of, record
 from autoup.constants import measure_constants
 from autoup.copies import check_module, copy_model, evaluate
+from autoup.positions import Positions, follow
 from autoup.reading import Reader
 from autoup.report import AuditReport
 from autoup.rows import Upsampling
@@ -56,7 +57,7 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
               shifts the picture 0.5 px off centre, toward the top and left.
             Repair: height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0.
         <BLANKLINE>
-        Added up, the output lies 0.5 px toward the top and 0.5 px toward the left, ...
+        Added up, these steps shift the output 0.5 px toward the top and left. ...
     """
     checked = check_module("model", model)
     sizes = None if input_size is None else check_sizes(input_size)
@@ -82,9 +83,14 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
         sizes,
         sum(row.multiply_adds or 0 for row in rows) if rows else None,
         None if last is None else _add_up(calls, sites, rows, dims)[last],
+        None if last is None else _displaced(follow(calls, dims)[last]),
         None if isinstance(grid, str) else grid,
         tuple(notes),
     )
+
+
+def _displaced(positions: Positions | None) -> tuple[tuple[float, float], ...] | None:
+    return None if positions is None else tuple(each.displaced() for each in positions)
 
 
 def _carry_to(row: Upsampling, out_size: Sequence[int]) -> Upsampling:

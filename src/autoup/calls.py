@@ -33,7 +33,8 @@ _SIGNATURES = {
     "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
     "pixel_shuffle": ("input", "upscale_factor"),
     "pad": ("input", "pad", "mode", "value"),
-    "avg_pool": ("input", "kernel_size", "stride"),
+    "avg_pool": ("input", "kernel_size", "stride", "padding"),
+    "max_pool": ("input", "kernel_size", "stride", "padding", "dilation"),
 }  # fmt: skip
 
 
@@ -50,6 +51,7 @@ class Call:
         arguments: By name, for the functions that matter here.
         users: The calls that read what it made.
         returned: Whether the model returned what it made.
+        from_input: Whether it read an input of the model.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Call:
     arguments: dict[str, Any]
     users: list["Call"] = field(default_factory=list)
     returned: bool = False
+    from_input: bool = False
 
 
 def check_sizes(input_size: object) -> Sizes:
@@ -240,6 +243,7 @@ class _Recorder(TorchFunctionMode):
         sources = tuple(call for call in found if call is not None)
         path = self._paths[-1] if self._paths else ""
         call = Call(kind, path, sources, shape, tuple(made[0].shape), arguments)
+        call.from_input = None in found
         for source in sources:
             source.users.append(call)
         self.calls.append(call)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, overload
 
-from autoup.artifacts import AXES, START
+from autoup.artifacts import AXES, END, START
 from autoup.constants import ConstantGrid
 from autoup.html import render
 from autoup.rows import SEVERITIES, Upsampling
@@ -32,6 +32,9 @@ class AuditReport:
             without a forward pass or an output of as many axes. Each counts from the centre of
             its own layer: a strided convolution before it can undo it, as ``k3 s2 p1`` undoes
             what ``k3 s2 p1`` with output padding 1 shifts.
+        displaced: How far the output lies from its place over the input, convolutions, pools and
+            padding of the whole model counted, in its pixels: for each axis the least and the
+            most of all ways through the model; None where it cannot be followed.
         constants: The grid in the output on constant inputs; None where it was not measured.
         notes: What the audit could not look at.
 
@@ -47,6 +50,7 @@ class AuditReport:
     input_size: tuple[tuple[int, ...], ...] | None = None
     multiply_adds: int | None = None
     drift: tuple[float, ...] | None = None
+    displaced: tuple[tuple[float, float], ...] | None = None
     constants: ConstantGrid | None = None
     notes: tuple[str, ...] = ()
 
@@ -89,6 +93,7 @@ class AuditReport:
             "input_size": None if self.input_size is None else [*map(list, self.input_size)],
             "multiply_adds": self.multiply_adds,
             "drift": None if self.drift is None else [*self.drift],
+            "displaced": None if self.displaced is None else [[*each] for each in self.displaced],
             "constants": None
             if grid is None
             else {
@@ -126,14 +131,9 @@ class AuditReport:
         """Return what holds for the model as a whole."""
         said: list[str] = []
         if self.drift is not None and any(self.drift):
-            parts = [
-                f"{abs(drift):g} px toward the {START[name] if drift < 0 else f'end of {name}'}"
-                for name, drift in zip(AXES[len(self.drift)], self.drift, strict=True)
-                if drift
-            ]
             said.append(
-                f"Added up, the output lies {' and '.join(parts)}, unless strided convolutions "
-                "before undo it."
+                f"Added up, these steps shift the output {_toward(self.drift)}. "
+                f"{_lies(self.displaced)}"
             )
         if self.constants is not None:
             said.append(str(self.constants))
@@ -148,6 +148,28 @@ class AuditReport:
             [(cells(row), row.severity, drawings(row), details(row)) for row in self.rows],
             self.footer(),
         )
+
+
+def _toward(offsets: Sequence[float]) -> str:
+    """Name the sides and the pixels, those of the same number together."""
+    sides: dict[float, list[str]] = {}
+    for name, offset in zip(AXES[len(offsets)], offsets, strict=True):
+        if offset:
+            side = START[name] if offset < 0 else END[name]
+            sides.setdefault(abs(offset), []).append(side)
+    return " and ".join(f"{px:g} px toward the {' and '.join(each)}" for px, each in sides.items())
+
+
+def _lies(displaced: Sequence[tuple[float, float]] | None) -> str:
+    """Say where the output lies, the whole model counted."""
+    if displaced is None:
+        return "Strided convolutions before them may undo it."
+    if any(low != high for low, high in displaced):
+        ranges = ", ".join(f"{low:g} to {high:g}" for low, high in displaced)
+        return f"With the whole model counted, ways of different shifts meet: {ranges} px."
+    offsets = [low for low, _ in displaced]
+    where = _toward(offsets) or "in its place"
+    return f"With the whole model counted, it lies {where}."
 
 
 def header(_report: AuditReport) -> tuple[str, ...]:

@@ -1,0 +1,128 @@
+"""Where each pixel of the output lies in the input, followed through a forward pass.
+
+Along each axis pixel n of a tensor sits at scale*n + offset of the input, in its pixels. Legend: s
+stride, k kernel, p padding, d dilation, r enlargement. A convolution reads pixel n around
+s*n + d*(k - 1)/2 - p, a transposed one puts it around that place of its output, and a resize by r
+puts the centre of pixel n at r*(n + 1/2) - 1/2. Where ways of different offsets meet, the smallest
+and the largest are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoup.calls import Call
+from autoup.remedies import per_dim
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the pixels of one axis sit.
+
+    Args:
+        scale: Distance of neighbours, in pixels of the input.
+        first: Smallest offset of any way, in pixels of the input.
+        last: Largest offset.
+    """
+
+    scale: float
+    first: float
+    last: float
+
+    def moved(self, scale: float, offset: float) -> "Position":
+        """Return the position of pixels that sit at ``scale*n + offset`` of these."""
+        move = self.scale * offset
+        return Position(self.scale * scale, self.first + move, self.last + move)
+
+    def displaced(self) -> tuple[float, float]:
+        """Return how far a picture lies from its centred place, in its own pixels.
+
+        Negative is toward the start; the two differ where ways of different offsets met.
+
+        Example:
+            >>> Position(1.0, 0.0, 0.5).displaced()
+            (-0.5, 0.0)
+        """
+        centred = (self.scale - 1) / 2
+        low, high = ((centred - offset) / self.scale for offset in (self.last, self.first))
+        return low + 0.0, high + 0.0
+
+
+Positions = tuple[Position, ...]
+
+
+def follow(calls: Sequence[Call], dims: int) -> dict[Call, Positions | None]:
+    """Return for each call where what it made lies in the input; None where that is lost.
+
+    Example:
+        >>> follow([], 2)
+        {}
+    """
+    found: dict[Call, Positions | None] = {}
+    start = (Position(1.0, 0.0, 0.0),) * dims
+    for call in calls:
+        sources: list[Positions | None] = [found[each] for each in call.sources]
+        if call.from_input:
+            sources.append(start if len(call.shape) > dims else None)
+        here = _join(sources)
+        found[call] = None if here is None else _step(call, here, dims)
+    return found
+
+
+def _join(sources: Sequence[Positions | None]) -> Positions | None:
+    known = [each for each in sources if each is not None]
+    if not known or len(known) < len(sources):
+        return None
+    if any(len({position.scale for position in axis}) > 1 for axis in zip(*known, strict=True)):
+        return None
+    return tuple(
+        Position(axis[0].scale, min(p.first for p in axis), max(p.last for p in axis))
+        for axis in zip(*known, strict=True)
+    )
+
+
+def _step(call: Call, here: Positions, dims: int) -> Positions | None:
+    """Return where what a function made lies, given where what it read lies."""
+    if min(len(call.shape), len(call.made)) <= dims:
+        return None
+    if call.name in ("conv", "avg_pool", "max_pool"):
+        return _slide(call, here, dims)
+    sizes = [*zip(call.shape[-dims:], call.made[-dims:], strict=True)]
+    if call.name == "conv_transpose":
+        return _spread(call, here, dims)
+    if call.name in ("interpolate", "pixel_shuffle"):
+        if call.arguments.get("align_corners"):
+            steps = ((i - 1) / max(1, o - 1) for i, o in sizes)
+            return tuple(each.moved(step, 0) for each, step in zip(here, steps, strict=True))
+        ratios = (i / o for i, o in sizes)
+        return tuple(each.moved(r, r / 2 - 0.5) for each, r in zip(here, ratios, strict=True))
+    if call.name == "pad":
+        pads = [*call.arguments["pad"], *(0,) * 2 * dims][: 2 * dims : 2][::-1]
+        return tuple(each.moved(1, -front) for each, front in zip(here, pads, strict=True))
+    return here if all(i == o for i, o in sizes) else None
+
+
+def _slide(call: Call, here: Positions, dims: int) -> Positions | None:
+    given = call.arguments
+    kernel: Any = given["weight"].shape[2:] if "weight" in given else given.get("kernel_size")
+    padding = given.get("padding", 0)
+    dilation = per_dim(given.get("dilation", 1), dims)
+    kernel = per_dim(kernel if isinstance(kernel, int) else tuple(kernel), dims)
+    default = 1 if call.name == "conv" else kernel
+    stride = per_dim(given.get("stride") or default, dims)
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if isinstance(padding, str):
+        padding = tuple(each // 2 if padding == "same" else 0 for each in reach)
+    moves = zip(here, stride, reach, per_dim(padding, dims), strict=True)
+    return tuple(each.moved(s, span / 2 - p) for each, s, span, p in moves)
+
+
+def _spread(call: Call, here: Positions, dims: int) -> Positions:
+    given = call.arguments
+    kernel = tuple(given["weight"].shape[2:])
+    stride, padding, dilation = (
+        per_dim(given.get(name, default), dims)
+        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
+    moves = zip(here, kernel, stride, padding, dilation, strict=True)
+    return tuple(each.moved(1 / s, -(d * (k - 1) / 2 - p) / s) for each, k, s, p, d in moves)
