@@ -191,6 +191,8 @@ def test_convolution_before_a_shuffle_is_found_in_a_chain_and_in_a_pass():
         assert row.phases == ((3, 3), (3, 3))
         assert row.border == (4, 4)
     assert row.multiply_adds == 8 * 8 * 9 * 3 * 16
+    norm_late = nn.Sequential(model[0], nn.ReLU(), model[1], model[2]).eval()
+    assert audit(norm_late)[0].spread is None
 
 
 def test_shuffle_by_hand_is_found_and_a_blur_behind_it_seen():
@@ -202,6 +204,9 @@ def test_shuffle_by_hand_is_found_and_a_blur_behind_it_seen():
         (row,) = audit(model, (1, 4, *(6,) * dims))
         assert (row.kind, row.partner, row.stride) == ("shuffle", "conv_block", (2.0,) * dims)
         assert (row.in_size, row.out_size) == ((6,) * dims, (12,) * dims)
+        if blurred:  # A mean over another block evens nothing out.
+            model.pad_pool[1].kernel_size = 3
+            assert audit(model, (1, 4, *(6,) * dims))[0].spread > 0
         assert row.spread == 0 if blurred else row.spread > 0.005
 
 
@@ -446,10 +451,12 @@ def test_2000_modules_are_audited_in_2_seconds():
     ]
     model = nn.Sequential(*blocks)
     assert len([*model.modules()]) > 2000
-    audit(model[:2])
-    start = time.perf_counter()
-    report = audit(model)
-    assert time.perf_counter() - start < 2
+    times = []
+    for _ in range(3):  # The quickest, as other processes may be at work.
+        start = time.perf_counter()
+        report = audit(model)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 2
     assert len(report) == 500
 
 
@@ -506,3 +513,38 @@ class TestBadInput:
     def test_wrong_sizes(self, size, error):
         with pytest.raises(error, match="input_size"):
             audit(nn.ReLU(), size)
+
+
+def test_shapes_are_not_left_in_the_caches_of_a_model():
+    """A cache that asks whether it is being compiled, as transformers' do, keeps no fake tensor."""
+    kept = {}
+
+    class Caches(nn.Module):
+        def forward(self, x):
+            if torch.compiler.is_compiling():
+                return F.interpolate(x, scale_factor=2)
+            return kept.setdefault("made", F.interpolate(x, scale_factor=2))
+
+    audit(Caches(), (1, 1, 32, 32))
+    assert type(kept["made"]) is torch.Tensor
+    assert not torch.compiler.is_compiling()
+
+
+def test_misplaced_output_is_told_without_output_padding_too():
+    model = nn.Sequential(nn.Conv2d(1, 1, 7, 2, 3), nn.Upsample(scale_factor=2, mode="bilinear"))
+    report = audit(model, (1, 1, 32, 32))
+    assert report.clean
+    assert report.displaced == ((0.5, 0.5), (0.5, 0.5))
+    assert "it lies 0.5 px toward the bottom and right" in str(report)
+
+
+def test_forward_pass_is_that_of_evaluation():
+    """In training mode, a normalisation over a batch of one raises."""
+    model = nn.Sequential(
+        nn.Linear(3, 4),
+        nn.BatchNorm1d(4),
+        nn.Unflatten(1, (1, 2, 2)),
+        nn.ConvTranspose2d(1, 1, 2, 2),
+    ).train()
+    assert audit(model, (1, 3))[0].out_size == (4, 4)
+    assert model.training

@@ -36,8 +36,10 @@ def reads(model, size):
 @pytest.mark.parametrize("seed", range(60))
 def test_output_lies_where_the_mean_of_what_it_reads_says(seed):
     chance = random.Random(seed)
-    kinds = ["conv", "pool", "transposed", "resize", "pad"]
-    model = nn.Sequential(*(layer(chance.choice(kinds), chance) for _ in range(3))).double()
+    # Down before up: a stride behind an enlargement may read one phase of it alone.
+    kinds = ["conv", "pool", "pad", "transposed", "resize"]
+    chosen = sorted((chance.choice(kinds) for _ in range(3)), key=lambda kind: kind in kinds[3:])
+    model = nn.Sequential(*(layer(kind, chance) for kind in chosen)).double()
     model.append(nn.ConvTranspose1d(1, 1, 3, 2, 1, 1, bias=False).double())
     for each in model.parameters():
         nn.init.ones_(each)

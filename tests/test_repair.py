@@ -253,6 +253,15 @@ class TestSharing:
         assert repaired[0].weight is repaired[1].weight
         assert repaired[0].weight.shape == (2, 2, 4, 4)
 
+    def test_shared_weight_that_something_makes_stays_in_both(self):
+        model = nn.Sequential(*(nn.ConvTranspose2d(2, 2, 3, 2, 1, 1) for _ in range(2)))
+        nn.utils.parametrize.register_parametrization(model[0], "weight", Plus())
+        model[1].weight = model[0].parametrizations.weight.original
+        with pytest.warns(autoup.ArtifactWarning, match="shares its weight with 0"):
+            repaired = repair(model)
+        x = torch.randn(1, 2, 4, 4)
+        assert torch.equal(model(x), repaired(x))
+
     def test_weight_tied_to_an_encoder_stays(self):
         conv = nn.Conv2d(3, 8, 3, 2, 1)
         mirror = quietly(
@@ -326,6 +335,14 @@ class TestWhatIsKept:
         x = torch.randn(1, 2, 7, 7)
         assert torch.allclose(up(x), repaired(x), atol=1e-6)
 
+    def test_mirrors_tell_where_they_put_pixels_now(self):
+        conv = nn.Conv2d(2, 4, 3, 2, 1)
+        mirror = quietly(lambda: autoup.AutoConvTranspose2d.mirror(conv, 16, adjoint=True))
+        repaired = repair(nn.Sequential(mirror))[0]
+        clean = autoup.AutoConvTranspose2d.mirror(conv, 16, kernel_size=4)
+        assert mirror.round_trip_shift == (0.0, 0.0)
+        assert repaired.round_trip_shift == clean.round_trip_shift == (0.5, 0.5)
+
     def test_guaranteed_layers_stay(self):
         up = quietly(lambda: autoup.AutoConvTranspose2d(2, 2, 7, 14, kernel_size=3, smoothness=1))
         with pytest.warns(autoup.ArtifactWarning, match="a guarantee projects its kernel"):
@@ -385,8 +402,9 @@ class TestInPlace:
             return reason
 
         monkeypatch.setattr(repairing, "grow_layer", broken)
+        checkpoint = {name: each + 1 for name, each in model.state_dict().items()}
         with pytest.raises(MemoryError):
-            repair(model, (1, 2, 4, 4), inplace=True)
+            repair(model, (1, 2, 4, 4), inplace=True, state_dict=checkpoint)
         assert str(model) == str(before)
         for a, b in zip(model.parameters(), before.parameters(), strict=True):
             assert torch.equal(a, b)
@@ -459,6 +477,34 @@ class TestFold:
             repaired = repair(nn.Sequential(resize, conv), (1, 1, 4, 4), fold_resize=True)
         assert isinstance(repaired[0], nn.Upsample)
 
+    def test_layers_in_several_places_stay(self):
+        up, conv = nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1)
+        for shared in (nn.Sequential(up, conv, up), nn.Sequential(conv, up, conv)):
+            with pytest.warns(autoup.ArtifactWarning, match="several places"):
+                repaired = repair(shared, (1, 1, 4, 4), fold_resize=True)
+            assert str(repaired) == str(shared)
+
+    def test_layers_called_more_than_once_stay(self):
+        class Twice(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1))
+                self.also = nn.Upsample(scale_factor=2)
+
+            def forward(self, x):
+                return self.up[0](x) + self.up(x) + self.up[1](self.also(x))
+
+        with pytest.warns(autoup.ArtifactWarning, match="also: stays: it is called more than once"):
+            repaired = repair(Twice(), (1, 1, 4, 4), fold_resize=True)
+        assert isinstance(repaired.up[0], nn.Upsample)
+        assert isinstance(repaired.also, nn.Upsample)
+
+    def test_watched_layers_stay(self):
+        model = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1))
+        model[0].register_forward_hook(lambda *_: None)
+        with pytest.warns(autoup.ArtifactWarning, match="hooks watch"):
+            assert isinstance(repair(model, fold_resize=True)[0], nn.Upsample)
+
     def test_enlargement_that_others_read_too_stays(self):
         class Skip(nn.Module):
             def __init__(self):
@@ -509,7 +555,8 @@ class TestGuarantee:
         calls = []
         model = nn.Sequential(nn.ConvTranspose2d(2, 2, 2, 2))
         model[0].register_forward_hook(lambda *_: calls.append(1))
-        repaired = repair(model, (1, 2, 8, 8), smoothness=1)
+        repaired = repair(model.eval(), (1, 2, 8, 8), smoothness=1)
+        assert not repaired[0].training
         repaired(torch.zeros(1, 2, 8, 8))
         assert calls == [1]
 

@@ -9,7 +9,7 @@ fake ones that have shapes but no numbers. Where a model looks at numbers, it ru
 # pyright: reportUnknownArgumentType=false
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -193,8 +193,12 @@ def leaves(value: Any) -> Iterator[Tensor]:
 def _record(twin: nn.Module, sizes: Sizes, fake: Any = None) -> list[Call]:
     dtype, device = kind_of(twin)
     recorder = _Recorder()
-    mode = nullcontext() if fake is None else fake
-    with quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.follow(twin), mode:
+    with ExitStack() as stack:
+        for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.follow(twin)):
+            stack.enter_context(context)
+        if fake is not None:
+            stack.enter_context(fake)
+            stack.enter_context(_as_in_export())
         inputs = [torch.randn(size, dtype=dtype, device=device) for size in sizes]
         for each in inputs:
             recorder.made[each] = None
@@ -204,6 +208,17 @@ def _record(twin: nn.Module, sizes: Sizes, fake: Any = None) -> list[Call]:
         if call := recorder.made.get(each):
             call.returned = True
     return recorder.calls
+
+
+@contextmanager
+def _as_in_export() -> Generator[None]:
+    """Let libraries that ask know that tensors are fake, so that they keep none in their caches."""
+    before = torch.compiler._is_compiling_flag  # pyright: ignore
+    torch.compiler._is_compiling_flag = True  # pyright: ignore
+    try:
+        yield
+    finally:
+        torch.compiler._is_compiling_flag = before  # pyright: ignore
 
 
 class _Recorder(TorchFunctionMode):

@@ -127,7 +127,7 @@ def _cannot_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> str:
         return f"{site.partner} is no plain convolution"
     if any(len(paths[each]) > 1 for each in (module, conv)):
         return "one of the two is used in several places"
-    if max(len(site.calls), len(site.conv_calls)) > 1:
+    if max(len(site.calls), site.conv_uses) > 1:
         return "it is called more than once"
     if any(vars(each)[name] for each in (module, conv) for name in HOOKS):
         return "hooks watch one of the two"

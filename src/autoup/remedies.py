@@ -168,8 +168,9 @@ def _refuse(
         return "stays, as a guarantee projects its kernel, and a grown one otherwise"
     for path in _sharers(layer, owners, site.path):
         other: Any = layers[path]
+        plain = all("weight" in each._parameters for each in (layer, other))
         same = isinstance(other, TRANSPOSED) and not _has_own_forward(other)
-        if not (same and _settings(other) == _settings(layer)):
+        if not (plain and same and _settings(other) == _settings(layer)):
             return f"stays, as it shares its weight with {path}"
     return ""
 

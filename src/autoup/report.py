@@ -135,6 +135,8 @@ class AuditReport:
                 f"Added up, these steps shift the output {_toward(self.drift)}. "
                 f"{_lies(self.displaced)}"
             )
+        elif self.displaced is not None and any(map(any, self.displaced)):
+            said.append(_lies(self.displaced))
         if self.constants is not None:
             said.append(str(self.constants))
         if self.multiply_adds is not None:

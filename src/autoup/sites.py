@@ -33,7 +33,8 @@ class Site:
         calls: What it did in the forward pass, if there was one.
         partner: Qualified name of the convolution before a shuffle or after a resize.
         conv: That convolution; None where it is a function.
-        conv_calls: What that did in the forward pass.
+        conv_calls: What that did beside this step in the forward pass.
+        conv_uses: How often it was called in all.
         between: The modules between the two, and the names of functions.
         direct: Whether the convolution reads all that a resize makes, and nobody else does.
         split: A shuffle's block size.
@@ -47,6 +48,7 @@ class Site:
     partner: str | None = None
     conv: nn.Module | None = None
     conv_calls: list[Call] = field(default_factory=list[Call])
+    conv_uses: int = 0
     between: list[Any] = field(default_factory=list[Any])
     direct: bool = False
     split: int = 1
@@ -118,8 +120,10 @@ def _from_calls(model: nn.Module, calls: Sequence[Call]) -> list[Site]:
         if kind == "shuffle":
             site.split = call.arguments.get("upscale_factor", split)
             site.blurred = _is_blurred(call, site.split)
-        if kind != "transposed" and len(site.calls) == 1:
+        if kind != "transposed":
             _follow(site, call, by_path)
+            uses = [each for each in calls if site.conv_calls and _same(each, site.conv_calls[0])]
+            site.conv_uses = len(uses)
     return [*sites.values()]
 
 
@@ -157,7 +161,7 @@ def _shuffles(call: Call) -> int:
 
 def _follow(site: Site, call: Call, by_path: Mapping[str, nn.Module]) -> None:
     """Find the convolution beside a shuffle or a resize along the data."""
-    near, back = call, site.kind == "shuffle"
+    near, back, first = call, site.kind == "shuffle", len(site.calls) == 1
     if back and call.name != "pixel_shuffle":
         near = call.sources[0].sources[0]
     for _ in range(_NEAR):
@@ -168,14 +172,21 @@ def _follow(site: Site, call: Call, by_path: Mapping[str, nn.Module]) -> None:
         if near.name == "conv":
             module = by_path.get(near.path)
             own = isinstance(module, CONV)
-            site.conv = module if own else None
-            site.partner = near.path if own else f"{near.path}.conv".lstrip(".")
-            site.conv_calls = [near]
-            site.direct = not site.between and len(near.sources) == 1
+            if first:
+                site.conv = module if own else None
+                site.partner = near.path if own else f"{near.path}.conv".lstrip(".")
+                site.direct = not site.between and len(near.sources) == 1
+            if first or (site.conv_calls and _same(near, site.conv_calls[0])):
+                site.conv_calls.append(near)
             return
         module = by_path.get(near.path)
         leaf = module is not None and not [*module.children()] and near.path
-        site.between.append(module if leaf else near.name)
+        if first:
+            site.between.append(module if leaf else near.name)
+
+
+def _same(call: Call, other: Call) -> bool:
+    return (call.path, call.name) == (other.path, other.name)
 
 
 def _is_blurred(call: Call, r: int) -> bool:
