@@ -11,6 +11,9 @@ from autoup.html import render
 from autoup.rows import SEVERITIES, Upsampling
 from autoup.solution import Solution
 
+HEADER = (
+    "layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict"
+)  # fmt: skip
 _WIDTH = 100
 _TEXT = 90
 _SHORTEST_NAME = 16
@@ -108,7 +111,7 @@ class AuditReport:
     def __str__(self) -> str:
         lines = [self.summary()]
         if self.rows:
-            lines += ["", *_table([header(self), *(cells(row) for row in self.rows)]), ""]
+            lines += ["", *_table([HEADER, *(cells(row) for row in self.rows)]), ""]
         told: dict[tuple[str, ...], list[str]] = {}
         for row in self.rows:
             if row.severity != "clean" or row.remedy:
@@ -146,7 +149,7 @@ class AuditReport:
     def _repr_html_(self) -> str:
         return render(
             self.summary(),
-            header(self),
+            HEADER,
             [(cells(row), row.severity, drawings(row), details(row)) for row in self.rows],
             self.footer(),
         )
@@ -172,11 +175,6 @@ def _lies(displaced: Sequence[tuple[float, float]] | None) -> str:
     offsets = [low for low, _ in displaced]
     where = _toward(offsets) or "in its place"
     return f"With the whole model counted, it lies {where}."
-
-
-def header(_report: AuditReport) -> tuple[str, ...]:
-    """Return the names of the columns."""
-    return ("layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict")
 
 
 def cells(row: Upsampling) -> tuple[str, ...]:
