@@ -147,7 +147,7 @@ def test_verdict_does_not_need_a_forward_pass():
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize(("k", "s", "p", "a", "d"), [
     (3, 2, 1, 1, 1), (2, 2, 0, 0, 1), (4, 2, 1, 0, 1), (5, 3, 1, 2, 1), (1, 2, 0, 1, 1),
-    (2, 2, 0, 1, 1), (4, 2, 0, 0, 2), (3, 4, 0, 0, 1),
+    (2, 2, 0, 1, 1), (4, 2, 0, 0, 2), (3, 4, 0, 0, 1), (4, 2, 1, 1, 1),
 ])  # fmt: skip
 def test_layers_of_any_dimension_are_counted(dims, k, s, p, a, d):
     layer = PLAIN[dims](2, 3, k, s, p, a, dilation=d)
@@ -251,6 +251,26 @@ def test_drift_adds_up_along_the_longest_way():
         "last": (-0.5, -0.5),
     }
     assert report.drift == (-1.5, -1.5)
+
+
+def test_drift_counts_strides_not_sizes():
+    model = nn.Sequential(
+        nn.ConvTranspose2d(1, 1, (3, 4), 2, 1, (1, 0)),
+        nn.Conv2d(1, 1, 3),
+        nn.Upsample(scale_factor=(2, 1.5)),
+        nn.ConvTranspose2d(1, 1, 4, 2, 1, 1),
+    )
+    report = audit(model, (1, 1, 17, 16))
+    assert report[0].drift == (-2.0, 0.0)
+    assert report.drift == (-2.5, -0.5)
+
+
+def test_drift_ends_where_pixels_become_features():
+    model = nn.Sequential(
+        nn.ConvTranspose2d(1, 1, 3, 2, 1, 1), nn.Flatten(), nn.Linear(64, 16),
+        nn.Unflatten(1, (1, 4, 4)), nn.ConvTranspose2d(1, 1, 4, 2, 1),
+    )  # fmt: skip
+    assert audit(model, (1, 1, 4, 4)).drift == (0.0, 0.0)
 
 
 def test_functions_and_sizes_passed_by_name_are_seen():

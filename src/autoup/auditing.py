@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import prod
+from math import isnan, prod
 from typing import Any
 
 from torch import nn
@@ -72,8 +72,8 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
     dims = max((len(row.stride) for row in rows), default=2)
     ends = [call for call in calls if call.returned and len(call.made) > dims]
     last = max(ends, key=lambda call: prod(call.made[-dims:]), default=None)
-    out_size = () if last is None else last.made[-dims:]
-    rows = [_carry_to(row, out_size) for row in rows]
+    places = follow(calls, dims)
+    rows = [_carry_to(row, site, last, places) for row, site in zip(rows, sites, strict=True)]
     grid = measure_constants(checked, sizes, _periods(calls, sites, rows, last)) if rows else ""
     if isinstance(grid, str) and grid:
         notes.append(f"The grid on constant inputs was not measured: {grid}.")
@@ -82,27 +82,41 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
         tuple(rows),
         sizes,
         sum(row.multiply_adds or 0 for row in rows) if rows else None,
-        None if last is None else _add_up(calls, sites, rows, dims)[last],
-        None if last is None else _displaced(follow(calls, dims)[last]),
+        None if last is None else _add_up(calls, sites, rows, places)[last],
+        None if last is None else _displaced(places[last]),
         None if isinstance(grid, str) else grid,
         tuple(notes),
     )
 
 
-def _displaced(positions: Positions | None) -> tuple[tuple[float, float], ...] | None:
-    return None if positions is None else tuple(each.displaced() for each in positions)
+def _displaced(positions: Positions) -> tuple[tuple[float, float], ...] | None:
+    return tuple(each.displaced() for each in positions) if _is_known(positions) else None
 
 
-def _carry_to(row: Upsampling, out_size: Sequence[int]) -> Upsampling:
+def _carry_to(
+    row: Upsampling, site: Site, last: Call | None, places: Mapping[Call, Positions]
+) -> Upsampling:
     """Return the row with its shift in pixels of the output."""
-    if row.out_size is None or len(row.out_size) != len(out_size):
+    if last is None or not site.calls or len(row.shift) != len(places[last]):
         return row
-    scales = [o / i for i, o in zip(row.out_size, out_size, strict=True)]
+    scales = _ratios(places[site.calls[0]], places[last])
     return replace(row, drift=tuple(s * n for s, n in zip(row.shift, scales, strict=True)))
 
 
+def _is_known(positions: Positions) -> bool:
+    return not any(isnan(each.first) for each in positions)
+
+
+def _ratios(before: Positions, after: Positions) -> list[float]:
+    """Return how many pixels of one tensor a pixel of another spans along each axis."""
+    return [a.scale / b.scale for a, b in zip(before, after, strict=True)]
+
+
 def _add_up(
-    calls: Sequence[Call], sites: Sequence[Site], rows: Sequence[Upsampling], dims: int
+    calls: Sequence[Call],
+    sites: Sequence[Site],
+    rows: Sequence[Upsampling],
+    places: Mapping[Call, Positions],
 ) -> Mapping[Call, Drift]:
     """Return how far what each call made lies off centre, in its own pixels.
 
@@ -111,11 +125,20 @@ def _add_up(
     shifts = {call: row.shift for site, row in zip(sites, rows, strict=True) for call in site.calls}
     drifts: dict[Call, Drift] = {}
     for call in calls:
-        found = [_rescale(drifts[each], each, call, dims) for each in call.sources]
-        centred = (0.0,) * dims
+        centred = (0.0,) * len(places[call])
+        found = [
+            tuple(
+                drift * scale
+                for drift, scale in zip(
+                    drifts[each], _ratios(places[each], places[call]), strict=True
+                )
+            )
+            for each in call.sources
+            if _is_known(places[each]) == _is_known(places[call])  # Not where pixels were lost.
+        ]
         drift = max([centred, *found], key=lambda each: sum(map(abs, each)))
         own = shifts.get(call, centred)
-        drifts[call] = tuple(a + b for a, b in zip(drift, own, strict=len(own) == dims))
+        drifts[call] = tuple(a + b for a, b in zip(drift, own, strict=len(own) == len(centred)))
     return drifts
 
 
@@ -143,13 +166,6 @@ def _periods(
         before = periods[-1] if periods else (1,) * len(stride)
         periods.append(tuple(a * b for a, b in zip(stride, before, strict=True)))
     return [period for period in periods if prod(period) > 1]
-
-
-def _rescale(drift: Drift, before: Call, after: Call, dims: int) -> Drift:
-    if min(len(before.made), len(after.made)) <= dims:  # Pixels became features, or the reverse.
-        return (0.0,) * dims
-    sizes = zip(drift, before.made[-dims:], after.made[-dims:], strict=True)
-    return tuple(each * o / max(i, 1) for each, i, o in sizes)
 
 
 def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None) -> list[str]:

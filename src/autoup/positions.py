@@ -9,6 +9,7 @@ and the largest are kept.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan, nan, prod
 from typing import Any
 
 from autoup.calls import Call
@@ -51,43 +52,51 @@ class Position:
 Positions = tuple[Position, ...]
 
 
-def follow(calls: Sequence[Call], dims: int) -> dict[Call, Positions | None]:
-    """Return for each call where what it made lies in the input; None where that is lost.
+def follow(calls: Sequence[Call], dims: int) -> dict[Call, Positions]:
+    """Return for each call where what it made lies in the input.
+
+    Where that is lost, offsets are NaN from there on, and scales begin anew.
 
     Example:
         >>> follow([], 2)
         {}
     """
-    found: dict[Call, Positions | None] = {}
-    start = (Position(1.0, 0.0, 0.0),) * dims
+    found: dict[Call, Positions] = {}
+    lost = (Position(1.0, nan, nan),) * dims
     for call in calls:
-        sources: list[Positions | None] = [found[each] for each in call.sources]
+        sources = [(each.made[-dims:], found[each]) for each in call.sources]
         if call.from_input:
-            sources.append(start if len(call.shape) > dims else None)
-        here = _join(sources)
-        found[call] = None if here is None else _step(call, here, dims)
+            known = len(call.shape) > dims
+            start = (Position(1.0, 0.0, 0.0),) * dims
+            sources.append((call.shape[-dims:], start if known else lost))
+        size = max((each for each, _ in sources), key=prod)
+        here = _join([each for other, each in sources if other == size])  # The rest is broadcast.
+        found[call] = lost if here is None else _step(call, here, size) or lost
     return found
 
 
-def _join(sources: Sequence[Positions | None]) -> Positions | None:
-    known = [each for each in sources if each is not None]
-    if not known or len(known) < len(sources):
-        return None
-    if any(len({position.scale for position in axis}) > 1 for axis in zip(*known, strict=True)):
+def _join(sources: Sequence[Positions]) -> Positions | None:
+    axes = [*zip(*sources, strict=True)]
+    if any(len({position.scale for position in axis}) > 1 for axis in axes):
         return None
     return tuple(
-        Position(axis[0].scale, min(p.first for p in axis), max(p.last for p in axis))
-        for axis in zip(*known, strict=True)
+        Position(
+            axis[0].scale,
+            nan if any(isnan(p.first) for p in axis) else min(p.first for p in axis),
+            nan if any(isnan(p.last) for p in axis) else max(p.last for p in axis),
+        )
+        for axis in axes
     )
 
 
-def _step(call: Call, here: Positions, dims: int) -> Positions | None:
-    """Return where what a function made lies, given where what it read lies."""
-    if min(len(call.shape), len(call.made)) <= dims:
+def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
+    """Return where what a function made lies, given where what it read lies; None if unknown."""
+    dims = len(here)
+    if min(len(call.shape), len(call.made)) <= dims or len(size) < dims:
         return None
     if call.name in ("conv", "avg_pool", "max_pool"):
         return _slide(call, here, dims)
-    sizes = [*zip(call.shape[-dims:], call.made[-dims:], strict=True)]
+    sizes = [*zip(size, call.made[-dims:], strict=True)]
     if call.name == "conv_transpose":
         return _spread(call, here, dims)
     if call.name in ("interpolate", "pixel_shuffle"):
