@@ -568,3 +568,36 @@ def test_forward_pass_is_that_of_evaluation():
     ).train()
     assert audit(model, (1, 3))[0].out_size == (4, 4)
     assert model.training
+
+
+def test_complex_models_are_read_and_repaired():
+    model = nn.Sequential(nn.ConvTranspose2d(2, 2, 3, 2, 1, 1, dtype=torch.complex64))
+    report = audit(model, (1, 2, 16, 16))
+    assert report[0].out_size == (32, 32)
+    assert report[0].spread > 0.3
+    assert report.constants is None
+    assert autoup.repair(model, (1, 2, 8, 8))[0].kernel_size == (4, 4)
+
+
+def test_model_that_cannot_run_on_constants_is_reported_all_the_same():
+    class Refuses(nn.ConvTranspose2d):
+        def forward(self, x):
+            if not torch.compiler.is_compiling():
+                raise RuntimeError("no constants, please.")
+            return super().forward(x)
+
+    report = audit(nn.Sequential(Refuses(1, 1, 3, 2, 1, 1)), (1, 1, 16, 16))
+    assert report[0].out_size == (32, 32)
+    assert "raises RuntimeError: no constants, please." in report.notes[-1]
+
+
+def test_class_instead_of_a_model_is_refused():
+    with pytest.raises(TypeError, match="got the class ReLU: make one"):
+        audit(nn.ReLU)
+
+
+def test_offsets_are_told_without_rounding():
+    model = nn.Sequential(*(nn.ConvTranspose1d(1, 1, 5, 3, 1) for _ in range(3)))
+    report = audit(model, (1, 1, 50))
+    assert report.displaced == ((0.0, 0.0),)
+    assert "px toward" not in str(report)

@@ -100,7 +100,8 @@ def _carry_to(
     if last is None or not site.calls or len(row.shift) != len(places[last]):
         return row
     scales = _ratios(places[site.calls[0]], places[last])
-    return replace(row, drift=tuple(s * n for s, n in zip(row.shift, scales, strict=True)))
+    drift = tuple(round(s * n, 9) for s, n in zip(row.shift, scales, strict=True))
+    return replace(row, drift=drift)
 
 
 def _is_known(positions: Positions) -> bool:
@@ -138,7 +139,8 @@ def _add_up(
         ]
         drift = max([centred, *found], key=lambda each: sum(map(abs, each)))
         own = shifts.get(call, centred)
-        drifts[call] = tuple(a + b for a, b in zip(drift, own, strict=len(own) == len(centred)))
+        pairs = zip(drift, own, strict=len(own) == len(centred))
+        drifts[call] = tuple(round(a + b, 9) for a, b in pairs)
     return drifts
 
 

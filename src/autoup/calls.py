@@ -142,13 +142,14 @@ that from a tensor.
 
 
 def kind_of(model: nn.Module) -> tuple[torch.dtype, torch.device]:
-    """Return dtype and device of the first floating-point parameter.
+    """Return dtype and device of the first floating-point or complex parameter.
 
     Example:
         >>> kind_of(nn.Linear(2, 2))
         (torch.float32, device(type='cpu'))
     """
-    found = next((each for each in model.parameters() if each.is_floating_point()), None)
+    parameters = (p for p in model.parameters() if p.is_floating_point() or p.is_complex())
+    found = next(parameters, None)
     if found is None:
         return torch.get_default_dtype(), torch.device("cpu")
     return found.dtype, found.device

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoup.calls import Sizes, kind_of, run
+from autoup.copies import first_line
 
 LEVELS = (-1.0, 0.5, 1.0, 2.0)
 _PERIODS = 6  # As many periods a picture must hold inside of its border.
@@ -64,7 +65,10 @@ def measure_constants(
     for level in LEVELS:
         inputs = [torch.full(size, level, dtype=dtype, device=device) for size in sizes]
         dims = max(map(len, periods), default=2)
-        made = [each for each in run(model, inputs) if _is_picture(each, dims)]
+        try:
+            made = [each for each in run(model, inputs) if _is_picture(each, dims)]
+        except Exception as error:  # What ran without arithmetic need not run with it.
+            return f"on inputs of {level:g} the model raises {_name(error)}"
         if not made:
             return "the model returns no finite tensor with as many axes"
         picture = max(made, key=lambda each: prod(each.shape[-dims:]))
@@ -76,6 +80,10 @@ def measure_constants(
         found.append((_spread(picture, period), level, period, shape))
     spread, level, period, shape = max(found)
     return ConstantGrid(period, spread, level, shape)
+
+
+def _name(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _is_picture(made: Tensor, dims: int) -> bool:

@@ -25,6 +25,8 @@ def check_module(name: str, model: object) -> nn.Module:
         ReLU()
     """
     model = getattr(model, "_orig_mod", model)
+    if isinstance(model, type):
+        raise TypeError(f"{name} must be an nn.Module, got the class {model.__name__}: make one.")
     if not isinstance(model, nn.Module):
         raise TypeError(f"{name} must be an nn.Module, got {model!r}.")
     if isinstance(model, torch.jit.ScriptModule):

@@ -46,7 +46,7 @@ class Position:
         """
         centred = (self.scale - 1) / 2
         low, high = ((centred - offset) / self.scale for offset in (self.last, self.first))
-        return low + 0.0, high + 0.0
+        return round(low, 9) + 0.0, round(high, 9) + 0.0  # Without rounding, or a minus before 0.
 
 
 Positions = tuple[Position, ...]

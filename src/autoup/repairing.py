@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from autoup.artifacts import warn
 from autoup.calls import Call, Sizes, check_sizes, kind_of, record, run
+from autoup.capture import quiet
 from autoup.checks import check_flags
 from autoup.copies import (
     check_module,
@@ -260,10 +261,11 @@ def _prove(original: nn.Module, repaired: nn.Module, change: _Change, sizes: Siz
         change.keep_function(repaired, Journal())
     wide = torch.promote_types(dtype, torch.float64)
     try:
-        before = copy_model("model", original).to(wide)
-        after = copy_model("model", before)
-        change.keep_function(after, Journal())
-        pairs = [(after, wide), (copy_model("model", repaired).to(wide), dtype)]
+        with quiet():
+            before = copy_model("model", original).to(wide)
+            after = copy_model("model", before)
+            change.keep_function(after, Journal())
+            pairs = [(after, wide), (copy_model("model", repaired).to(wide), dtype)]
         found = [(_compare(before, each, sizes), limit) for each, limit in pairs]
     except Exception:  # Not every model takes double precision.
         found = [(_compare(original, repaired, sizes), dtype)]
