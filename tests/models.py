@@ -42,7 +42,11 @@ def _auto_encoder():
 
 
 def _dyn_unet():
-    return _monai(lambda nets: nets.DynUNet(2, 1, 2, [3, 3, 3], [1, 2, 3], [2, 3]), (1, 1, 36, 36))
+    return _monai(
+        lambda nets: nets.DynUNet(2, 1, 2, [3, 3, 3], [1, 2, 3], [2, 3]),
+        (1, 1, 36, 36),
+        (1, 1, 42, 54),
+    )
 
 
 def _seg_res_net():
@@ -50,7 +54,11 @@ def _seg_res_net():
 
 
 def _seg_res_net_deconv():
-    return _monai(lambda nets: nets.SegResNet(2, 8, 1, 2, upsample_mode="deconv"), (1, 1, 32, 32))
+    return _monai(
+        lambda nets: nets.SegResNet(2, 8, 1, 2, upsample_mode="deconv"),
+        (1, 1, 32, 32),
+        (1, 1, 40, 56),
+    )
 
 
 def _attention_unet():
@@ -98,7 +106,7 @@ def _vitmatte():
             )
         )
 
-    return _transformers(build, (1, 4, 64, 64))
+    return _transformers(build, (1, 4, 64, 64), (1, 4, 80, 112))
 
 
 def _dpt():
@@ -144,7 +152,7 @@ def _mask2former():
             )
         )
 
-    return _transformers(build, (1, 3, 128, 128))
+    return _transformers(build, (1, 3, 128, 128), (1, 3, 131, 161))
 
 
 def _encodec():
@@ -171,7 +179,7 @@ def _dac():
             )
         )
 
-    return _transformers(build, (1, 1, 3200))
+    return _transformers(build, (1, 1, 3200), (1, 1, 3333))
 
 
 def _hifigan():

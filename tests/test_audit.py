@@ -441,7 +441,7 @@ class TestReport:
         page = audit(model)._repr_html_()
         assert "<img" not in page
         assert "&lt;img" in page
-        assert page.count("<rect") == len(count_coverage(5, 11, 3, 2, 0, 1))
+        assert page.count("<rect") == len(count_coverage(6, 13, 3, 2, 0, 1))
         assert "http" not in page
         stack = []
 

@@ -6,6 +6,7 @@ import warnings
 from itertools import product
 
 import models
+import onnxruntime
 import pytest
 import torch
 from oracle import PLAIN
@@ -137,7 +138,6 @@ def test_repaired_models_are_clean_by_their_counts():
 
 @pytest.mark.parametrize("name", ["monai UNet 2d", "monai Generator", "monai UNet 3d"])
 def test_repaired_model_exports_to_onnx_with_the_same_numbers(name):
-    onnxruntime = pytest.importorskip("onnxruntime")
     model, (size, *_) = models.build(name)
     repaired, x = repair(model, size), torch.randn(size)
     file = io.BytesIO()
@@ -413,15 +413,14 @@ class TestInPlace:
 class TestCheckpoints:
     def test_old_checkpoint_is_converted(self):
         torch.manual_seed(0)
-        build = lambda: models.build("monai UNet 2d")[0]  # noqa: E731
-        trained, fresh = build(), build()
+        trained, fresh = (models.build("monai UNet 2d")[0] for _ in range(2))
         with torch.no_grad():
             for each in trained.parameters():
                 each.normal_()
         repaired = repair(fresh, (1, 1, 12, 16), state_dict=trained.state_dict())
         x = torch.randn(1, 1, 12, 16)
         assert distance([trained(x)], [repaired(x)]) <= 1e-5
-        again = repair(build())
+        again = repair(models.build("monai UNet 2d")[0])
         again.load_state_dict(repaired.state_dict())
         assert torch.equal(again(x), repaired(x))
 

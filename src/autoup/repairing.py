@@ -193,10 +193,10 @@ def _fold_into(model: nn.Module, remedy: Remedy, journal: Journal) -> None:
 def _put(model: nn.Module, paths: Sequence[str], module: nn.Module, journal: Journal) -> None:
     """Put a module in place of another, wherever that stands."""
     for path in paths:
-        parent, _, name = path.rpartition(".")
-        children: dict[str, Any] = model.get_submodule(parent)._modules  # pyright: ignore
         if not path:
             raise ValueError("model is one layer, which cannot be replaced: wrap it in Sequential.")
+        parent, _, name = path.rpartition(".")
+        children: dict[str, Any] = model.get_submodule(parent)._modules  # pyright: ignore
         journal.set_entry(children, name, module)
 
 

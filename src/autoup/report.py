@@ -8,8 +8,7 @@ from typing import Any, overload
 from autoup.artifacts import AXES, END, START
 from autoup.constants import ConstantGrid
 from autoup.html import render
-from autoup.rows import SEVERITIES, Upsampling
-from autoup.solution import Solution
+from autoup.rows import SEVERITIES, Upsampling, read_axes
 
 HEADER = (
     "layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict"
@@ -207,21 +206,9 @@ def drawings(row: Upsampling) -> list[tuple[int, ...]]:
     """Return the coverage of a few pixels along each axis, both borders among them."""
     if row.kind != "transposed" or row.kernel_size is None or row.padding is None:
         return []
-    drawn: list[tuple[int, ...]] = []
-    for k, s, p, a, d in dict.fromkeys(
-        zip(
-            row.kernel_size,
-            row.stride,
-            row.padding,
-            row.output_padding,
-            row.dilation,
-            strict=True,
-        )
-    ):
-        s = int(s)
-        i = 4 + -(-(2 * p + d * (k - 1)) // s)
-        drawn.append(Solution(i, s * (i - 1) + d * (k - 1) + 1 - 2 * p + a, k, s, p, a, d).coverage)
-    return drawn
+    stride = [int(s) for s in row.stride]
+    axes = read_axes(None, row.kernel_size, stride, row.padding, row.output_padding, row.dilation)
+    return [axis.coverage for axis in dict.fromkeys(axes)]
 
 
 def _range(phases: Sequence[int]) -> str:

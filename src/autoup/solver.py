@@ -138,7 +138,6 @@ def require_smoothness(smoothness: object) -> int:
     Raises:
         TypeError: It is not an int.
         ValueError: It is not 0, 1 or 2.
-        NotImplementedError: It is 1 or 2.
 
     Example:
         >>> require_smoothness(1)
