@@ -12,7 +12,8 @@ from oracle import AUTO, CONV, PLAIN, artifacts_allowed, search
 from torch import nn
 
 import autoup
-from autoup import AutoConvTranspose2d, InfeasibleError, phase_spread, solve
+from autoup import AutoConvTranspose2d, InfeasibleError, phase_spread, projected, solve
+from autoup.fast import conv_transpose
 from autoup.smoothness import make_projectors, matches, project
 
 DOUBLE = {"dtype": torch.float64}
@@ -242,17 +243,20 @@ def test_survives_deepcopy_pickle_and_torch_save():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_projects_in_the_precision_of_the_parameter(dtype):
+def test_projects_in_the_precision_of_the_parameter(dtype, monkeypatch):
     layer = AutoConvTranspose2d(8, 4, 6, 12, smoothness=1, init="torch")
     x = torch.randn(2, 8, 6, 6)
     seen = []
-    convolve = type(layer)._convolve
-    layer._convolve = lambda x, weight, *rest: (seen.append(weight), convolve(x, weight, *rest))[1]
+
+    def convolve(x, weight, *rest):
+        seen.append(weight)
+        return conv_transpose(x, weight, *rest)
+
+    monkeypatch.setattr(projected, "conv_transpose", convolve)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         layer(x)
     assert seen[0].dtype == torch.float32
     assert torch.equal(seen[0], layer.to_plain().weight)
-    del layer._convolve
     assert layer.to(dtype)(x.to(dtype)).dtype == dtype
     assert phase_spread(layer) < 0.05
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 from autoup.artifacts import warn
 from autoup.checks import INITS, as_int, check_choice, check_flags
@@ -199,7 +198,6 @@ class AutoConvTranspose1d(AutoConvTransposeNd, nn.ConvTranspose1d):
 
     _dims = 1
     _plain = nn.ConvTranspose1d
-    _convolve = staticmethod(F.conv_transpose1d)
 
 
 class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
@@ -267,7 +265,6 @@ stride=(2, 2))
 
     _dims = 2
     _plain = nn.ConvTranspose2d
-    _convolve = staticmethod(F.conv_transpose2d)
 
 
 class AutoConvTranspose3d(AutoConvTransposeNd, nn.ConvTranspose3d):
@@ -289,7 +286,6 @@ class AutoConvTranspose3d(AutoConvTransposeNd, nn.ConvTranspose3d):
 
     _dims = 3
     _plain = nn.ConvTranspose3d
-    _convolve = staticmethod(F.conv_transpose3d)
 
 
 def _check_options(bias: object, init: object, dtype: object) -> None:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torch import Tensor, nn
 
 from autoup.arithmetic import extra_size
+from autoup.fast import conv_transpose
 from autoup.smoothness import make_projectors, matches, project
+from autoup.subpixel import Geometry
 
 if TYPE_CHECKING:
     _Plain = nn.ConvTranspose2d
@@ -22,7 +24,6 @@ class ProjectedConvTransposeNd(_Plain):
     """
 
     _plain: ClassVar[type[Any]]
-    _convolve: ClassVar[Any]
 
     if TYPE_CHECKING:
         smoothness: int
@@ -33,21 +34,12 @@ class ProjectedConvTransposeNd(_Plain):
 
         With ``smoothness`` the kernel is the projection of ``weight``, in its precision.
         """
-        if not self.smoothness:
-            return super().forward(input, output_size)
         extra = self.output_padding
         if output_size is not None:
             extra = self._extra(input, output_size)
-        return self._convolve(
-            input,
-            self._kernel(),
-            self.bias,
-            self.stride,
-            self.padding,
-            extra,
-            self.groups,
-            self.dilation,
-        )
+        padding: Any = self.padding
+        geometry = Geometry(self.stride, padding, extra, self.groups, self.dilation)
+        return conv_transpose(input, self._kernel(), self.bias, geometry)
 
     def to_plain(self) -> nn.Module:
         """Return PyTorch's own layer with a copy of the parameters: the same function.
@@ -84,14 +76,12 @@ class ProjectedConvTransposeNd(_Plain):
         return self.to_plain() if self.smoothness else self._plain_with(self.weight, self.bias)
 
     def _kernel(self) -> Tensor:
-        if self._projectors is None:
-            return self.weight
-        projectors = self._projectors
-        if not matches(projectors, self.weight):  # Parameters were exchanged one by one.
-            projectors = make_projectors(
-                self.kernel_size, self.stride, self.smoothness, self.weight
-            )
-        return project(self.weight, projectors)
+        weight, projectors = self.weight, self._projectors  # Read once: it may be computed.
+        if projectors is None:
+            return weight
+        if not matches(projectors, weight):  # Parameters were exchanged one by one.
+            projectors = make_projectors(self.kernel_size, self.stride, self.smoothness, weight)
+        return project(weight, projectors)
 
     def _prepare(self) -> None:
         if self.smoothness:
@@ -105,7 +95,7 @@ class ProjectedConvTransposeNd(_Plain):
         self._prepare()
         return self
 
-    def _extra(self, input: Tensor, output_size: Sequence[int]) -> list[int]:
+    def _extra(self, input: Tensor, output_size: Sequence[int]) -> tuple[int, ...]:
         """Return the output padding that makes ``output_size``, spatial or of the whole output."""
         dims = len(self.kernel_size)
         if len(output_size) not in (dims, input.ndim):
@@ -122,7 +112,7 @@ class ProjectedConvTransposeNd(_Plain):
             self.dilation,
             strict=True,
         )
-        return [extra_size(*axis) for axis in axes]
+        return tuple(extra_size(*axis) for axis in axes)
 
 
 def _copy(values: Tensor, parameter: Tensor) -> nn.Parameter:
