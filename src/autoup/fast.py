@@ -52,12 +52,12 @@ def _choose(
     input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> tuple[bool, bool]:
     """Return whether to compute it by ``subpixel``, and whether with the Function below."""
-    if not _is_known(input, weight) or input.ndim != len(geometry.stride) + 2:
+    if type(input) is not Tensor or input.ndim != len(geometry.stride) + 2:
         return False, False
     channels = weight.shape[1] * geometry.groups
-    pixels = input.numel() // input.shape[1] * prod(geometry.stride)
+    pixels = input.numel() // weight.shape[0] * prod(geometry.stride)
     few, wide = channels <= FEW and pixels >= _PIXELS, pixels * channels >= _VALUES
-    if not (few or wide):
+    if not (few or wide) or not _is_measured(input, weight):
         return False, False
     first = input.is_contiguous()
     if first == input.movedim(1, -1).is_contiguous():  # Neither memory format, or both.
@@ -72,12 +72,11 @@ def _choose(
     return low, low or split
 
 
-def _is_known(input: Tensor, weight: Tensor) -> bool:
-    """Whether these are tensors for which the ways have been measured, in a call that runs now."""
+def _is_measured(input: Tensor, weight: Tensor) -> bool:
+    """Whether this is a call that runs now, on tensors for which the ways have been measured."""
     return (
-        type(input) is Tensor
+        input.is_cpu
         and type(weight) in (Tensor, nn.Parameter)
-        and input.is_cpu
         and input.dtype == weight.dtype
         and input.dtype in (torch.float32, torch.bfloat16)
         and not torch.is_autocast_enabled("cpu")

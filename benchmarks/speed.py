@@ -1,0 +1,199 @@
+"""The layer against ``nn.ConvTranspose2d``, and against the floor: the matrix products alone.
+
+First every way of computing it is checked against PyTorch's call in double precision, outputs and
+gradients, and the layer against the plain one. Then both take turns in one process: medians, and
+the ratio with its quartiles. The floor is the products (one for inference, three for training),
+each by matmul or as a 1x1 convolution, whichever is faster; beside it stands the time that copying
+input and output takes.
+
+    python benchmarks/speed.py [--compiled] [--dtypes float32 bfloat16] [--quick]
+"""
+
+import argparse
+from typing import NamedTuple
+
+import torch
+from timing import (
+    FORMATS,
+    MODES,
+    devices,
+    difference,
+    geometric_mean,
+    machine,
+    milliseconds,
+    quartiles,
+    step,
+    take_turns,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from tqdm import tqdm
+
+from autoup import AutoConvTranspose2d, fast
+from autoup.subpixel import Geometry, is_subpixel
+
+
+class Case(NamedTuple):
+    """Batch, channels and input size in pixels; kernel, stride and padding."""
+
+    batch: int
+    in_channels: int
+    out_channels: int
+    size: int
+    kernel: int = 2
+    stride: int = 2
+    padding: int = 0
+
+    def __str__(self) -> str:
+        channels = f"{self.in_channels}→{self.out_channels}"
+        return f"{self.batch}, {channels}, {self.size}², k{self.kernel} s{self.stride}"
+
+
+# The table that is published, and others of other kinds.
+CASES = [
+    Case(4, 128, 64, 64),
+    Case(1, 64, 32, 256),
+    Case(8, 256, 128, 16),
+    Case(64, 32, 1, 14),
+    Case(8, 64, 3, 64, 4, 4),
+]
+MORE = [
+    Case(16, 64, 1, 64, 4, 2, 1),
+    Case(8, 64, 3, 64, 4, 2, 1),
+    Case(4, 128, 64, 64, 4, 2, 1),
+    Case(16, 64, 64, 32),
+    Case(1, 512, 256, 16),
+]
+
+
+def build(case: Case) -> tuple[nn.Module, nn.Module]:
+    """Return the layer and the plain one with the same parameters."""
+    size = case.stride * (case.size - 1) + case.kernel - 2 * case.padding
+    pins = {"kernel_size": case.kernel, "stride": case.stride}
+    layer = AutoConvTranspose2d(*case[1:4], size, init="torch", **pins)
+    return layer, layer.to_plain()
+
+
+def run(call, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return the output, and the gradients of the inputs for a fixed gradient of the output."""
+    made = call(*inputs)
+    cotangent = torch.linspace(-1, 1, made.numel(), dtype=made.dtype, device=made.device)
+    return [made, *torch.autograd.grad(made, inputs, cotangent.view(made.shape))]
+
+
+def check(case: Case, device: str) -> None:
+    """Raise an AssertionError where a way, or the layer, differs from PyTorch's call."""
+    layer, plain = (each.to(device) for each in build(case))
+    x = torch.randn(*case[:2], case.size, case.size, device=device)
+    sizes = Geometry(*((value, value) for value in (case.stride, case.padding, 0)), 1, (1, 1))
+    for form in FORMATS.values():
+        full = x.to(memory_format=form)
+        small = full[:2, :, :12, :12].double().contiguous(memory_format=form)
+        double = [each.detach().double().requires_grad_() for each in (layer.weight, layer.bias)]
+        inputs = (small.requires_grad_(), *double)
+        wanted = run(lambda *each: F.conv_transpose2d(*each, case.stride, case.padding), inputs)
+        for low in (False, is_subpixel(layer.weight, sizes)):
+            made = run(lambda *each, low=low: fast._ConvTranspose.apply(*each, sizes, low), inputs)
+            assert max(map(difference, made, wanted)) < 1e-12
+        exact = run(plain.double(), (full.double().requires_grad_(),))
+        made = run(layer, (full.requires_grad_(),))
+        assert max(map(difference, made, exact)) < 1e-5
+        assert made[0].is_contiguous(memory_format=form)
+
+
+def floors(case: Case, train: bool, device: str, dtype: torch.dtype, seconds: float) -> list[float]:
+    """Return the seconds of the products alone, and of copying input and output alone."""
+    rows, taps = case.batch * case.size**2, case.kernel**2 * case.out_channels
+    options = {"device": device, "dtype": dtype}
+    x, w, y = (
+        torch.randn(*shape, **options)
+        for shape in ((rows, case.in_channels), (case.in_channels, taps), (rows, taps))
+    )
+    products = [(x, w), (y, w.T), (x.T, y)][: 3 if train else 1]
+
+    def as_map(values: Tensor) -> Tensor:
+        return values.view(case.batch, case.size, case.size, -1).permute(0, 3, 1, 2)
+
+    def as_kernel(values: Tensor) -> Tensor:
+        return values[..., None, None]
+
+    convolutions = [
+        lambda: F.conv2d(as_map(x), as_kernel(w.T.contiguous())),
+        lambda: F.conv2d(as_map(y), as_kernel(w)),
+        lambda: torch.nn.grad.conv2d_weight(as_map(x), (taps, case.in_channels, 1, 1), as_map(y)),
+    ]
+    total = 0.0
+    for (a, b), convolution in zip(products, convolutions, strict=False):
+        sides = {"matmul": lambda a=a, b=b: a @ b, "convolution": convolution}
+        with torch.inference_mode():
+            total += float(take_turns(sides, seconds / 4).median(0).values.min())
+    into = [torch.empty_like(each) for each in (x, y)]
+
+    def copy() -> None:
+        for target, source in zip(into, (x, y), strict=True):
+            target.copy_(source)
+
+    return [total, float(take_turns({"copy": copy}, seconds / 4).median())]
+
+
+def measure(
+    case: Case, form: str, train: bool, device: str, dtype: torch.dtype, options
+) -> tuple[float, float, tuple[float, float, float]]:
+    """Return the seconds of plain and layer, and how many times faster the layer is."""
+    form_of_memory = FORMATS[form]
+    layer, plain = (each.to(device, dtype, memory_format=form_of_memory) for each in build(case))
+    x = torch.randn(*case[:2], case.size, case.size, device=device, dtype=dtype)
+    x = x.to(memory_format=form_of_memory).requires_grad_(train)
+    sides = {}
+    for name, module in (("plain", plain), ("layer", layer)):
+        call = torch.compile(module) if options.compiled else module
+        sides[name] = step(lambda call=call: call(x), [x, *module.parameters()], train)
+    times = take_turns(sides, options.seconds)
+    before, after = times.median(0).values.tolist()
+    return before, after, quartiles(times[:, 0] / times[:, 1])
+
+
+def main() -> None:
+    """Check, measure, print a Markdown table for each device and dtype."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each cell")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--compiled", action="store_true", help="both sides through torch.compile")
+    parser.add_argument("--quick", action="store_true", help="one small case, briefly")
+    options = parser.parse_args()
+    cases = [CASES[3]] if options.quick else CASES + MORE
+    if options.quick:
+        options.seconds = 0.1
+    torch.manual_seed(0)
+    for device in devices():
+        for case in cases:
+            check(case, device)
+        for dtype in (getattr(torch, name) for name in options.dtypes):
+            report(cases, device, dtype, options)
+
+
+def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
+    """Print the table of one device and dtype, and the geometric means of its first cases."""
+    kind = "compiled" if options.compiled else "eager"
+    print(f"\n{machine(device)}, {str(dtype).removeprefix('torch.')}, {kind}; milliseconds\n")
+    print("| batch, channels, size, kernel | mode | memory | plain | layer | times faster", end="")
+    print(" | products | copies |\n|---|---|---|---|---|---|---|---|")
+    gains: dict[tuple[str, str], list[float]] = {}
+    for case in tqdm(cases, desc=f"{device} {dtype} {kind}"):
+        for mode in MODES:
+            train = mode == "training"
+            floor = floors(case, train, device, dtype, options.seconds)
+            for form in FORMATS:
+                *times, gain = measure(case, form, train, device, dtype, options)
+                if case in CASES:
+                    gains.setdefault((mode, form), []).append(gain[1])
+                numbers = [*map(milliseconds, times), "{1:.2f} ({0:.2f} to {2:.2f})".format(*gain)]
+                cells = [str(case), mode, form, *numbers, *map(milliseconds, floor)]
+                print(f"| {' | '.join(cells)} |", flush=True)
+    print("\nGeometric mean of the published cases (the first five):")
+    for (mode, form), each in gains.items():
+        print(f"- {mode}, {form}: {geometric_mean(each):.2f} times")
+
+
+if __name__ == "__main__":
+    main()
