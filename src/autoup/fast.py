@@ -21,7 +21,7 @@ _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_tran
 # From where on another way wins: benchmarks/speed.py shows both sides of each.
 _PIXELS = 2**15  # of the output, over the batch: below, the set-up costs what is won
 _VALUES = 2**19  # of the output: below, so does a backward pass that is called from Python
-_BYTES = 2**25  # of the output: above, PyTorch's copies between memory formats leave the caches
+_BYTES = 2**24  # of the output: above, PyTorch's copies between memory formats cost more
 
 
 def conv_transpose(
@@ -52,7 +52,9 @@ def _choose(
     input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> tuple[bool, bool]:
     """Return whether to compute it by ``subpixel``, and whether with the Function below."""
-    if type(input) is not Tensor or input.ndim != len(geometry.stride) + 2:
+    if type(input) is not Tensor or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        return False, False
+    if input.ndim != len(geometry.stride) + 2 or input.shape[1] != weight.shape[0]:
         return False, False
     channels = weight.shape[1] * geometry.groups
     pixels = input.numel() // weight.shape[0] * prod(geometry.stride)
@@ -61,6 +63,8 @@ def _choose(
         return False, False
     first = input.is_contiguous()
     if first == input.movedim(1, -1).is_contiguous():  # Neither memory format, or both.
+        return False, False
+    if first and not weight.is_contiguous():  # PyTorch then puts channels last.
         return False, False
     compiled = torch.compiler.is_compiling()  # What is large is then computed channels last.
     large = first and not compiled and pixels * channels * input.element_size() >= _BYTES
@@ -73,7 +77,7 @@ def _choose(
 
 
 def _is_measured(input: Tensor, weight: Tensor) -> bool:
-    """Whether this is a call that runs now, on tensors for which the ways have been measured."""
+    """Whether the ways have been measured for such tensors, and may be taken in this call."""
     return (
         input.is_cpu
         and type(weight) in (Tensor, nn.Parameter)
@@ -81,7 +85,6 @@ def _is_measured(input: Tensor, weight: Tensor) -> bool:
         and input.dtype in (torch.float32, torch.bfloat16)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_exporting()
-        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     )
 
 

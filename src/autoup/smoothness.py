@@ -115,7 +115,10 @@ def _projector(k: int, s: int, m: int) -> Tensor:
 def _project(weight: Tensor, projectors: Sequence[Tensor]) -> Tensor:
     kernel = weight.to(projectors[0].dtype)
     if len(projectors) == 1:
-        kernel = (kernel.flatten(2) @ projectors[0]).view(weight.shape)
+        taps, (whole,) = kernel.flatten(2), projectors
+        # In the memory format of the weight, which decides that of the output; P is symmetric.
+        taps = taps @ whole if weight.is_contiguous() else (whole @ taps.mT).mT
+        kernel = taps.view(weight.shape)
     else:
         for axis, projector in enumerate(projectors, start=2):
             kernel = (kernel.movedim(axis, -1) @ projector).movedim(-1, axis)
