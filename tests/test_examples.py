@@ -19,6 +19,7 @@ SMALL = {
     "mirror_or_resize.py": ["--steps", "4", "--seeds", "0"],
     "fold_cost.py": ["--quick"],
     "repair_a_generator.py": ["--steps", "2", "--more", "1"],
+    "distributed_train.py": ["--steps", "2", "--batch", "16"],
 }
 
 

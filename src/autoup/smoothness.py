@@ -98,8 +98,11 @@ def draw(weight: Tensor, stride: Sequence[int], groups: int, m: int) -> None:
     free = prod((k - m * (s - 1)) / s for k, s in zip(kernel_size, stride, strict=True))
     bound = (3 / max(1, weight.shape[0] // groups * free)) ** 0.5
     with torch.no_grad():
-        projectors = make_projectors(kernel_size, stride, m, weight)
-        weight.copy_(project(weight.uniform_(-bound, bound), projectors))
+        # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
+        drawn = weight.new_empty((1, *weight.shape)).uniform_(-bound, bound)[0]
+        whole: Tensor = getattr(drawn, "to_local", lambda: drawn)()
+        whole.copy_(project(whole, make_projectors(kernel_size, stride, m, whole)))
+        weight.copy_(drawn)
 
 
 def _projector(k: int, s: int, m: int) -> Tensor:
