@@ -252,7 +252,10 @@ def main() -> None:
     """Join the group, train, leave it."""
     options, device = read_options(), start()
     run(options, device)
-    dist.destroy_process_group()  # After `run`: a model of DDP that outlives its group can hang.
+    # Only here, for a model of DDP that outlives its group can hang; and all together, for a
+    # process that ends while its last collective is being put away can abort.
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -227,6 +227,7 @@ def work(folder):
     found["world"] = world
     if rank == 0:
         torch.save(found, Path(folder, "found.pt"))
+    dist.barrier()  # See `main` of the example.
     dist.destroy_process_group()
 
 

@@ -43,7 +43,7 @@ SUBPIXEL = [
     for dims, s, q in product((1, 2, 3), (2, 3, 4), (1, 2, 3))
     for p in range(q * s)
     for a in range(min(s, p + 1))
-    if (dims < 3 or q * s <= 6) and s * 4 + q * s - 2 * p + a >= 1
+    if dims < 3 or q * s <= 6
 ]
 
 

@@ -206,10 +206,8 @@ class TestModule(common_utils.TestCase):
                 grad = torch.empty_like(moved(given)).copy_(grad_output)
                 made = run(moved, given, grad)
                 self.same(made, wanted)
-                if getattr(layer, "smoothness", 0):
-                    if layer.out_channels == 1:  # Its projected kernel is in both formats.
-                        continue
-                    made = (*made[:2], made[3])  # Autograd lays the other out when it is kept.
+                if getattr(layer, "smoothness", 0):  # Autograd lays this one out when it is kept.
+                    made = (*made[:2], made[3])
                 for each in made:
                     wanted_format = LAYOUTS.get(each.ndim)
                     if wanted_format not in (of_input, of_layer):
@@ -229,8 +227,6 @@ class TestModule(common_utils.TestCase):
                 self.same(made, wanted)
                 if (module_info.variant, dtype) == ("_fast", torch.float64):
                     continue  # Left to torch outside of these tests, which lays 3d out otherwise.
-                if module_info.variant == "_smooth" and layer.out_channels == 1:
-                    continue  # Its projected kernel is in both formats.
                 assert [layout(each) for each in made[:2]] == [layout(each) for each in plain[:2]]
 
     @modules(ENTRIES, train_eval_mode=common_modules.TrainEvalMode.train_only)

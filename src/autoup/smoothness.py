@@ -19,6 +19,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _LARGEST = 64  # Longer sums lose digits, and axis by axis is then quicker too.
 
 
@@ -118,11 +119,11 @@ def _projector(k: int, s: int, m: int) -> Tensor:
 def _project(weight: Tensor, projectors: Sequence[Tensor]) -> Tensor:
     kernel = weight.to(projectors[0].dtype)
     if len(projectors) == 1:
-        taps, (whole,) = kernel.flatten(2), projectors
-        # In the memory format of the weight, which decides that of the output; P is symmetric.
-        taps = taps @ whole if weight.is_contiguous() else (whole @ taps.mT).mT
-        kernel = taps.view(weight.shape)
+        kernel = (kernel.flatten(2) @ projectors[0]).view(weight.shape)
     else:
         for axis, projector in enumerate(projectors, start=2):
             kernel = (kernel.movedim(axis, -1) @ projector).movedim(-1, axis)
-    return kernel.to(weight.dtype)
+    kernel = kernel.to(weight.dtype)
+    if weight.stride(1) == 1 and weight.ndim in _CHANNELS_LAST:  # As that decides the output's.
+        kernel = kernel.clone(memory_format=_CHANNELS_LAST[weight.ndim])
+    return kernel

@@ -18,7 +18,6 @@ from torch.nn import functional as F  # noqa: N812
 FEW = 4  # Output channels of an image head: a vector register holds 8 or 16.
 
 _CONV: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Geometry(NamedTuple):
@@ -71,11 +70,13 @@ def subpixel(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
     low = _at_low_resolution(input, weight, bias, stride, unseen)
     made = _as_pixels(low, weight.shape[1], stride, last)
     cut = [(p - u * s, e - u * s) for p, e, u, s in zip(padding, ends, unseen, stride, strict=True)]
-    if not any(map(any, cut)):
-        return made
-    for axis, (front, back) in enumerate(cut, start=2):
-        made = made.narrow(axis, front, made.shape[axis] - front - back)
-    return made.clone(memory_format=_CHANNELS_LAST[made.ndim] if last else torch.contiguous_format)
+    if any(map(any, cut)):
+        for axis, (front, back) in enumerate(cut, start=1 if last else 2):
+            made = made.narrow(axis, front, made.shape[axis] - front - back)
+        made = made.clone(memory_format=torch.contiguous_format)
+    made = made.movedim(-1, 1) if last else made
+    # Not as a view: those that a Function returns cannot be changed in place.
+    return torch.ops.aten._unsafe_view.default(made, made.shape)  # pyright: ignore[reportPrivateUsage]
 
 
 def _at_low_resolution(
@@ -106,13 +107,11 @@ def _phases_as_channels(weight: Tensor, stride: Sequence[int]) -> tuple[Tensor, 
 
 
 def _as_pixels(low: Tensor, channels: int, stride: Sequence[int], last: bool) -> Tensor:
-    """Lay the channels out as pixels, with the others last in memory or not."""
+    """Lay the channels out as pixels: ``(N, channels, *size)``, or ``(N, *size, channels)``."""
     dims, (batch, _, *size) = len(stride), low.shape
     cells = low.view(batch, *stride, channels, *size)
     made_size = [n * s for n, s in zip(size, stride, strict=True)]
     pixels = [place for axis in range(dims) for place in (2 + dims + axis, 1 + axis)]
-    if not last:
-        return cells.permute(0, 1 + dims, *pixels).reshape(batch, channels, *made_size)
-    made = cells.permute(0, *pixels, 1 + dims).reshape(batch, *made_size, channels).movedim(-1, 1)
-    # Not as a view: those that a Function returns cannot be changed in place.
-    return torch.ops.aten._unsafe_view.default(made, made.shape)  # pyright: ignore[reportPrivateUsage]
+    if last:
+        return cells.permute(0, *pixels, 1 + dims).contiguous().view(batch, *made_size, channels)
+    return cells.permute(0, 1 + dims, *pixels).contiguous().view(batch, channels, *made_size)
