@@ -48,7 +48,7 @@ def _is_measured(input, weight, is_measured=fast._is_measured):
 
 def without_threshold(test):
     """Let layers of any size, in double precision too, choose among all ways to compute them."""
-    return patch.multiple(fast, _PIXELS=0, _VALUES=0, _BYTES=0, _is_measured=_is_measured)(test)
+    return patch.multiple(fast, _PIXELS=0, _VALUES=0, _LARGE=0, _is_measured=_is_measured)(test)
 
 
 class Entry(common_modules.ModuleInfo):

@@ -149,6 +149,8 @@ CHOICES = [
     ("a body without bias", {"channels": (8, 32), "last": True, "bias": False}, (False, False)),
     ("a body in bfloat16", {"channels": (8, 32), "dtype": torch.bfloat16}, (False, True)),
     ("a large body", {"channels": (8, 32), "size": 128}, (True, True)),
+    ("a large body in bfloat16, for inference",
+     {"channels": (8, 32), "size": 128, "grad": False, "dtype": torch.bfloat16}, (False, False)),
     ("a large body, k4", {"channels": (8, 32), "size": 128, "kernel": 4}, (False, False)),
 ]  # fmt: skip
 

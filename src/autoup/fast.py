@@ -20,8 +20,8 @@ _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_tran
 
 # From where on another way wins: benchmarks/speed.py shows both sides of each.
 _PIXELS = 2**15  # of the output, over the batch: below, the set-up costs what is won
-_VALUES = 2**19  # of the output: below, so does a backward pass that is called from Python
-_BYTES = 2**24  # of the output: above, PyTorch's copies between memory formats cost more
+_VALUES = 2**19  # values of the output: below, so does a backward pass called from Python
+_LARGE = 2**22  # values of the output: above, PyTorch's copies between memory formats cost more
 
 
 def conv_transpose(
@@ -67,8 +67,8 @@ def _choose(
     if first and not weight.is_contiguous():  # PyTorch then puts channels last.
         return False, False
     compiled = torch.compiler.is_compiling()  # What is large is then computed channels last.
-    large = first and not compiled and pixels * channels * input.element_size() >= _BYTES
-    large = large and tuple(weight.shape[2:]) == geometry.stride
+    large = first and not compiled and input.dtype == torch.float32
+    large = large and pixels * channels >= _LARGE and tuple(weight.shape[2:]) == geometry.stride
     low = (few or large) and is_subpixel(weight, geometry)
     if compiled or not (torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)):
         return low, False
