@@ -27,6 +27,10 @@ test: .venv/.dev
 matrix: .venv/.dev
 	$(BIN)/python tests/matrix.py
 
+# Memory that is freed stays with the process, as in a long run: without that, glibc hands large
+# blocks back after every call, and what is timed is the system clearing pages.
+bench: export MALLOC_MMAP_THRESHOLD_ = 1073741824
+bench: export MALLOC_TRIM_THRESHOLD_ = 2147483647
 bench: .venv/.dev
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/speed.py --compiled --dtypes float32

@@ -2,9 +2,9 @@
 
 First every way of computing it is checked against PyTorch's call in double precision, outputs and
 gradients, and the layer against the plain one. Then both take turns in one process: medians, and
-the ratio with its quartiles. The floor is the products (one for inference, three for training),
-each by matmul or as a 1x1 convolution, whichever is faster; beside it stands the time that copying
-input and output takes.
+the ratio with its quartiles. The floor of kernel = stride is the products, one for inference and
+three for training, each by matmul or as a 1x1 convolution, whichever is faster; beside it stands
+the time that copying input and output takes.
 
     python benchmarks/speed.py [--compiled] [--dtypes float32 bfloat16] [--quick]
 """
@@ -182,13 +182,15 @@ def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
     for case in tqdm(cases, desc=f"{device} {dtype} {kind}"):
         for mode in MODES:
             train = mode == "training"
-            floor = floors(case, train, device, dtype, options.seconds)
+            overlap = case.kernel != case.stride
+            floor = [] if overlap else floors(case, train, device, dtype, options.seconds)
             for form in FORMATS:
                 *times, gain = measure(case, form, train, device, dtype, options)
                 if case in CASES:
                     gains.setdefault((mode, form), []).append(gain[1])
                 numbers = [*map(milliseconds, times), "{1:.2f} ({0:.2f} to {2:.2f})".format(*gain)]
                 cells = [str(case), mode, form, *numbers, *map(milliseconds, floor)]
+                cells += [""] * (8 - len(cells))
                 print(f"| {' | '.join(cells)} |", flush=True)
     print("\nGeometric mean of the published cases (the first five):")
     for (mode, form), each in gains.items():
