@@ -155,7 +155,17 @@ CHOICES = [
 ]  # fmt: skip
 
 
-def case(channels, size=64, batch=4, kernel=2, padding=0, last=False, grad=True, bias=True, dtype=torch.float32):  # fmt: skip  # noqa: E501
+def case(
+    channels,
+    size=64,
+    batch=4,
+    kernel=2,
+    padding=0,
+    last=False,
+    grad=True,
+    bias=True,
+    dtype=torch.float32,
+):
     form = torch.channels_last if last else None
     x, weight, offset = tensors(2, channels, size, kernel, batch, form, dtype, grad)
     return x, weight, offset if bias else None, geometry(2, 2, padding)

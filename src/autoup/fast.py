@@ -18,7 +18,7 @@ from autoup.subpixel import FEW, Geometry, is_subpixel, subpixel
 
 _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
-# From where on another way wins: benchmarks/speed.py shows both sides of each.
+# From where on another way wins, by what benchmarks/growth.py and speed.py measure.
 _PIXELS = 2**15  # of the output, over the batch: below, the set-up costs what is won
 _VALUES = 2**19  # values of the output: below, so does a backward pass called from Python
 _LARGE = 2**22  # values of the output: above, PyTorch's copies between memory formats cost more
