@@ -99,6 +99,18 @@ def connect(model: nn.Sequential, engine: str, device: torch.device) -> nn.Modul
     return fully_shard(model)
 
 
+def leave(status: int) -> None:
+    """End this process when all have come here.
+
+    It does not return to Python: FSDP2 keeps gloo's threads, and one that has yet to put its last
+    tensor away when Python ends aborts the process (PyTorch's issue 190489).
+    """
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(status)
+
+
 def agree(value: Any) -> Any:
     """Return the value that the first process has."""
     box = [value]
@@ -111,8 +123,7 @@ def stop_for(problem: str | None) -> None:
     if problem and dist.get_rank() == 0:
         print(f"distributed_train.py: {problem}", file=sys.stderr, flush=True)
     if agree(problem):
-        dist.destroy_process_group()
-        raise SystemExit(2)
+        leave(2)
 
 
 def newest(folder: Path | None) -> Path | None:
@@ -252,10 +263,7 @@ def main() -> None:
     """Join the group, train, leave it."""
     options, device = read_options(), start()
     run(options, device)
-    # Only here, for a model of DDP that outlives its group can hang; and all together, for a
-    # process that ends while its last collective is being put away can abort.
-    dist.barrier()
-    dist.destroy_process_group()
+    leave(0)  # After `run`: a model of DDP that outlives its group can hang.
 
 
 if __name__ == "__main__":

@@ -227,8 +227,9 @@ def work(folder):
     found["world"] = world
     if rank == 0:
         torch.save(found, Path(folder, "found.pt"))
-    dist.barrier()  # See `main` of the example.
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # See `leave` in the example.
 
 
 def launch(*command, cwd, processes=2):

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 BENCHMARKS = ROOT / "benchmarks"
+COMPILER = "ignore:`torch.jit:DeprecationWarning"  # What torch.compile says of itself.
 SMALL = {
     "quickstart.py": [],
     "torchinfo_summary.py": [],
@@ -26,7 +27,7 @@ SMALL = {
 def run(name, *arguments, cwd, folder=EXAMPLES):
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MPLCONFIGDIR": str(cwd)}
     return subprocess.run(
-        [sys.executable, "-W", "error", folder / name, *arguments],
+        [sys.executable, "-W", "error", "-W", COMPILER, folder / name, *arguments],
         cwd=cwd,
         env=environment,
         capture_output=True,
