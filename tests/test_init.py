@@ -51,7 +51,7 @@ def test_where_the_stride_divides_the_kernel_every_tap_fills_its_own_box():
 
 
 def test_stride_one_draws_every_tap():
-    weight = phase_equal_(torch.empty(4, 3, 5, 5), 1)
+    weight = phase_equal_(torch.empty(4, 3, 5, 5, dtype=torch.float64), 1)
     assert weight.unique().numel() == weight.numel()
 
 
