@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import InfeasibleError, Solution, candidates, solve
-from autoup.arithmetic import convolved_size, nearest_strides, transposed_size
-from autoup.solver import rank
+from autoup.solving.sizes import convolved_size, nearest_strides, transposed_size
+from autoup.solving.solver import rank
 
 
 def covered_by_torch(found):

@@ -15,8 +15,8 @@ from autoup.phases import phase_spread
 from autoup.repairing import repair
 from autoup.report import AuditReport
 from autoup.rows import Upsampling
-from autoup.solution import Solution
-from autoup.solver import candidates, solve
+from autoup.solving.solution import Solution
+from autoup.solving.solver import candidates, solve
 
 __all__ = [
     "ArtifactWarning",

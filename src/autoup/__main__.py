@@ -16,7 +16,7 @@ from torch import nn
 from autoup import html
 from autoup.auditing import audit
 from autoup.copies import first_line
-from autoup.solver import candidates
+from autoup.solving.solver import candidates
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 

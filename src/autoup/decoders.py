@@ -21,7 +21,7 @@ from autoup.layers import AutoConvTransposeNd
 from autoup.operators import Norm
 from autoup.parts import Part, read_parts
 from autoup.pieces import CONV, Layers, Settings, build_norm
-from autoup.solver import require_smoothness
+from autoup.solving.solver import require_smoothness
 from autoup.stages import undo
 from autoup.tracing import Point, read_steps, value_of, where
 

@@ -8,10 +8,10 @@ from typing import cast
 
 from torch import nn
 
-from autoup import overlap
-from autoup.artifacts import AXES, START, flaws, warn
 from autoup.layers import AutoConvTransposeNd
-from autoup.solution import Solution
+from autoup.solving import overlap
+from autoup.solving.flaws import AXES, START, flaws, warn
+from autoup.solving.solution import Solution
 
 _HEADER = ("layer", "in -> out", "kernel", "stride", "output padding", "taps a pixel", "shift px")
 

@@ -9,7 +9,7 @@ a + d*(f - b). So b = f + a/d leaves none; with f = 0 these are the a zero taps 
 from dataclasses import dataclass
 from math import gcd
 
-from autoup import overlap
+from autoup.solving import overlap
 
 
 @dataclass(frozen=True, slots=True)

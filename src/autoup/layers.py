@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 import torch
 from torch import nn
 
-from autoup.artifacts import warn
 from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.init import phase_equal_
 from autoup.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
-from autoup.plan import plan_sizes
 from autoup.projected import ProjectedConvTransposeNd
 from autoup.smoothness import draw
-from autoup.solution import Solution
+from autoup.solving.flaws import warn
+from autoup.solving.plan import plan_sizes
+from autoup.solving.solution import Solution
 
 
 class AutoConvTransposeNd(ProjectedConvTransposeNd):

@@ -10,7 +10,7 @@ from torch import nn
 
 from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
 from autoup.operators import Norm
-from autoup.solver import solve
+from autoup.solving.solver import solve
 
 Layers = list[tuple[str, nn.Module]]
 Sizes = tuple[int, ...]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from autoup.arithmetic import extra_size
 from autoup.fast import conv_transpose
 from autoup.smoothness import make_projectors, matches, project
+from autoup.solving.sizes import extra_size
 from autoup.subpixel import Geometry
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from autoup.rows import (
     read_axes,
 )
 from autoup.sites import NORM, Site, has_numbers, is_quantised
-from autoup.solution import Solution
+from autoup.solving.solution import Solution
 from autoup.surgery import kernel_of
 
 _ELEMENTWISE = {"relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid", "dropout",

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from autoup.arithmetic import free_taps
-from autoup.artifacts import AXES
 from autoup.calls import Call
 from autoup.copies import layers_of
 from autoup.growth import Growth, describe, grow
 from autoup.projected import ProjectedConvTransposeNd
 from autoup.sites import TRANSPOSED, Site, is_quantised
+from autoup.solving.flaws import AXES
+from autoup.solving.sizes import free_taps
 
 _FORWARDS = [each.forward for each in (*TRANSPOSED, ProjectedConvTransposeNd)]
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoup.artifacts import warn
 from autoup.calls import Call, Sizes, check_sizes, kind_of, record, run
 from autoup.capture import quiet
 from autoup.checks import check_flags
@@ -25,7 +24,8 @@ from autoup.layers import AutoConvTransposeNd
 from autoup.pieces import AUTO
 from autoup.remedies import Remedy, owners_of, plan_growth
 from autoup.sites import TRANSPOSED, find_sites
-from autoup.solver import require_smoothness
+from autoup.solving.flaws import warn
+from autoup.solving.solver import require_smoothness
 from autoup.surgery import Journal, grow_layer
 
 _HOOKS = [name for name in vars(nn.Module()) if "_hooks" in name and "state_dict" not in name]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, overload
 
-from autoup.artifacts import AXES, END, START
 from autoup.constants import ConstantGrid
 from autoup.html import render
 from autoup.rows import SEVERITIES, Upsampling, read_axes
+from autoup.solving.flaws import AXES, END, START
 
 HEADER = (
     "layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict"

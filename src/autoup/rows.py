@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-from autoup import overlap
-from autoup.arithmetic import transposed_size
-from autoup.artifacts import AXES, flaws
-from autoup.solution import Solution
+from autoup.solving import overlap
+from autoup.solving.flaws import AXES, flaws
+from autoup.solving.sizes import transposed_size
+from autoup.solving.solution import Solution
 
 SEVERITIES = ("clean", "note", "warning", "severe")
 BALANCED = 0.01  # Below this spread of the phase sums, no grid shows.

@@ -30,7 +30,7 @@ from autoup.pieces import (
     repeat_pixels,
     reshape,
 )
-from autoup.solver import solve
+from autoup.solving.solver import solve
 
 _CROP: dict[int, type[Any]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from autoup.copies import makes_weight
 from autoup.growth import Growth
 from autoup.phases import weight_of
-from autoup.solution import Solution
+from autoup.solving.solution import Solution
 
 
 class Journal:

@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import gcd
 
-from autoup import overlap
-from autoup.arithmetic import free_taps, nearest_strides
 from autoup.checks import as_int, require_growth
 from autoup.errors import InfeasibleError
-from autoup.reach import sharing, too_small, unreachable
-from autoup.solution import Solution
+from autoup.solving import overlap
+from autoup.solving.reach import sharing, too_small, unreachable
+from autoup.solving.sizes import free_taps, nearest_strides
+from autoup.solving.solution import Solution
 
 
 def solve(

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from autoup.artifacts import AXES, Remedy, describe
 from autoup.checks import per_axis, require_growth
 from autoup.errors import InfeasibleError
-from autoup.solution import Solution
-from autoup.solver import rank, require_smoothness
+from autoup.solving.flaws import AXES, Remedy, describe
+from autoup.solving.solution import Solution
+from autoup.solving.solver import rank, require_smoothness
 
 Axes = tuple[int, ...]
 

@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from autoup import overlap
 from autoup.errors import ArtifactWarning, InfeasibleError
-from autoup.solution import Solution
+from autoup.solving import overlap
+from autoup.solving.solution import Solution
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
 END = {"length": "end", "depth": "back", "height": "bottom", "width": "right"}
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
 
 Remedy = tuple[str, Callable[[], Solution]]
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from autoup import overlap
-from autoup.arithmetic import transposed_size
+from autoup.solving import overlap
+from autoup.solving.sizes import transposed_size
 
 _LONGEST_EDGE = 8
 
