@@ -16,7 +16,7 @@ import hypothesis
 import torch
 from oracle import AUTO, PLAIN, artifacts_allowed
 
-from autoup import fast
+from autoup.layers import dispatch
 
 with ExitStack() as kept:
     # The import draws random numbers, freezes torch.backends and loads a profile of ten examples.
@@ -39,7 +39,7 @@ DECODERS = {
 }
 
 
-def _is_measured(input, weight, is_measured=fast._is_measured):
+def _is_measured(input, weight, is_measured=dispatch._is_measured):
     """Take double precision for single, since finite differences need it."""
     if input.dtype == weight.dtype == torch.float64:
         return is_measured(input.float(), weight.float())
@@ -48,7 +48,7 @@ def _is_measured(input, weight, is_measured=fast._is_measured):
 
 def without_threshold(test):
     """Let layers of any size, in double precision too, choose among all ways to compute them."""
-    return patch.multiple(fast, _PIXELS=0, _VALUES=0, _LARGE=0, _is_measured=_is_measured)(test)
+    return patch.multiple(dispatch, _PIXELS=0, _VALUES=0, _LARGE=0, _is_measured=_is_measured)(test)
 
 
 class Entry(common_modules.ModuleInfo):

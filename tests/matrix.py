@@ -25,7 +25,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from autoup import mirror_decoder
 
 DIMS = (1, 2, 3)
-LARGE = {1: 8192, 2: 64, 3: 13}  # Large enough for the ways of autoup.fast.
+LARGE = {1: 8192, 2: 64, 3: 13}  # Large enough for the ways of autoup.layers.dispatch.
 
 # PyTorch's start throughout: ours has equal phases and holds the promise of ``smoothness``, so
 # that mixed-up phases or a missing projection would not show.

@@ -15,7 +15,7 @@ from torch.export import Dim
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vmap
 from torch.utils._pytree import tree_leaves
 
-from autoup.layers import AutoConvTransposeNd
+from autoup.layers.conv_transpose import AutoConvTransposeNd
 
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 ROUNDING = {torch.float64: 1e-12, torch.bfloat16: 2e-2}  # Relative; 2e-5 for the others.

@@ -47,7 +47,7 @@ class ChannelsLast(nn.Module):
 
 
 def images(*first, **options):
-    """Large enough for the ways of computing that `autoup.fast` chooses where they win."""
+    """Large enough for the ways of computing that `autoup.layers.dispatch` takes."""
     return nn.Sequential(
         *first,
         AutoConvTranspose2d(16, 8, 64, 128, **options),

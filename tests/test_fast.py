@@ -9,9 +9,10 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F  # noqa: N812
 
-from autoup import AutoConvTranspose2d, fast
-from autoup.fast import conv_transpose
-from autoup.subpixel import Geometry, is_subpixel, subpixel
+from autoup import AutoConvTranspose2d
+from autoup.layers import dispatch
+from autoup.layers.dispatch import conv_transpose
+from autoup.layers.subpixel import Geometry, is_subpixel, subpixel
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 FORMATS = {1: [None], 2: [None, torch.channels_last], 3: [None, torch.channels_last_3d]}
@@ -89,7 +90,7 @@ def test_what_subpixel_cannot_compute_is_told(sizes, kernel):
 def test_the_gradients_of_every_way_are_those_of_pytorch(dims, low):
     for form, (k, s, p, a) in product(FORMATS[dims], [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)]):
         made, wanted = [], []
-        for results, call in ((made, fast._ConvTranspose.apply), (wanted, plain)):
+        for results, call in ((made, dispatch._ConvTranspose.apply), (wanted, plain)):
             inputs = tensors(dims, (3, 2), 4, k, form=form, grad=True)
             arguments = (low,) if results is made else ()
             y = call(*inputs, geometry(dims, s, p, a), *arguments)
@@ -107,7 +108,7 @@ def test_every_way_has_second_and_forward_derivatives(dims, low):
     inputs = tensors(dims, (2, 2), 3, 4, grad=True)
 
     def call(*each):
-        return fast._ConvTranspose.apply(*each, geometry(dims, 2, 1), low)
+        return dispatch._ConvTranspose.apply(*each, geometry(dims, 2, 1), low)
 
     assert gradcheck(
         call,
@@ -125,7 +126,7 @@ def test_only_the_gradients_that_are_wanted_are_computed(wanted):
     for each, want in zip(inputs, wanted, strict=True):
         each.requires_grad_(want)
     if any(wanted):
-        fast._ConvTranspose.apply(*inputs, geometry(2, 2), True).sum().backward()
+        dispatch._ConvTranspose.apply(*inputs, geometry(2, 2), True).sum().backward()
     assert [each.grad is not None for each in inputs] == list(wanted)
 
 
@@ -176,7 +177,7 @@ def case(
 )
 def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(facts, chosen):
     inputs = case(**facts)
-    assert fast._choose(*inputs) == chosen
+    assert dispatch._choose(*inputs) == chosen
     with torch.no_grad():
         made, wanted = conv_transpose(*inputs), plain(*inputs)
     bound = {torch.float32: 1e-5, torch.bfloat16: 3e-2, DOUBLE: 1e-13}[made.dtype]
@@ -198,21 +199,21 @@ def strange(x):
 def test_inputs_dense_in_neither_memory_format_or_in_both_are_left_to_pytorch():
     x, weight, bias, sizes = case((32, 1), size=128, grad=False)
     for each in strange(x):
-        assert fast._choose(each, weight, bias, sizes) == (False, False)
+        assert dispatch._choose(each, weight, bias, sizes) == (False, False)
         assert torch.equal(
             conv_transpose(each, weight, bias, sizes), plain(each, weight, bias, sizes)
         )
-    assert fast._choose(x[0], weight, bias, sizes) == (False, False), "unbatched"
+    assert dispatch._choose(x[0], weight, bias, sizes) == (False, False), "unbatched"
 
 
 def test_subclasses_and_autocast_are_left_to_pytorch():
     x, weight, bias, sizes = case((32, 1), grad=False)
-    assert fast._choose(x, weight, bias, sizes) == (True, False)
-    assert fast._choose(nn.Parameter(x), weight, bias, sizes) == (False, False)
-    assert fast._choose(x.to("meta"), weight.to("meta"), None, sizes) == (False, False)
-    assert fast._choose(x, weight.to(torch.bfloat16), bias, sizes) == (False, False)
+    assert dispatch._choose(x, weight, bias, sizes) == (True, False)
+    assert dispatch._choose(nn.Parameter(x), weight, bias, sizes) == (False, False)
+    assert dispatch._choose(x.to("meta"), weight.to("meta"), None, sizes) == (False, False)
+    assert dispatch._choose(x, weight.to(torch.bfloat16), bias, sizes) == (False, False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert fast._choose(x, weight, bias, sizes) == (False, False)
+        assert dispatch._choose(x, weight, bias, sizes) == (False, False)
         assert conv_transpose(x, weight, bias, sizes).dtype == torch.bfloat16
 
 
@@ -267,7 +268,7 @@ def test_the_output_can_be_changed_in_place(last, training):
 
 def test_graphs_show_one_transposed_convolution():
     layer, x = AutoConvTranspose2d(32, 1, 64, 128), torch.randn(4, 32, 64, 64)
-    assert fast._choose(x, layer.weight, layer.bias, geometry(2, 2)) == (True, True)
+    assert dispatch._choose(x, layer.weight, layer.bias, geometry(2, 2)) == (True, True)
     exported = torch.export.export(layer, (x,))
     calls = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
     assert calls == ["aten.conv_transpose2d.input"]

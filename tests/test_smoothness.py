@@ -12,9 +12,10 @@ from oracle import AUTO, CONV, PLAIN, artifacts_allowed, search
 from torch import nn
 
 import autoup
-from autoup import AutoConvTranspose2d, InfeasibleError, phase_spread, projected, solve
-from autoup.fast import conv_transpose
-from autoup.smoothness import make_projectors, matches, project
+from autoup import AutoConvTranspose2d, InfeasibleError, phase_spread, solve
+from autoup.layers import base
+from autoup.layers.dispatch import conv_transpose
+from autoup.layers.smoothness import make_projectors, matches, project
 
 DOUBLE = {"dtype": torch.float64}
 CASES = [
@@ -252,7 +253,7 @@ def test_projects_in_the_precision_of_the_parameter(dtype, monkeypatch):
         seen.append(weight)
         return conv_transpose(x, weight, *rest)
 
-    monkeypatch.setattr(projected, "conv_transpose", convolve)
+    monkeypatch.setattr(base, "conv_transpose", convolve)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         layer(x)
     assert seen[0].dtype == torch.float32

@@ -9,7 +9,11 @@ from autoup import init
 from autoup.auditing import audit
 from autoup.decoders import mirror_decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
-from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
+from autoup.layers.conv_transpose import (
+    AutoConvTranspose1d,
+    AutoConvTranspose2d,
+    AutoConvTranspose3d,
+)
 from autoup.meter import GridMeasurement, measure_grid
 from autoup.phases import phase_spread
 from autoup.repairing import repair

@@ -17,7 +17,7 @@ from autoup.capture import Output, capture, check_input_size
 from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.drift import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
-from autoup.layers import AutoConvTransposeNd
+from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.operators import Norm
 from autoup.parts import Part, read_parts
 from autoup.pieces import CONV, Layers, Settings, build_norm

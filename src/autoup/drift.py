@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import nn
 
-from autoup.layers import AutoConvTransposeNd
+from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.solving import overlap
 from autoup.solving.flaws import AXES, START, flaws, warn
 from autoup.solving.solution import Solution

@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
+from autoup.layers.conv_transpose import (
+    AutoConvTranspose1d,
+    AutoConvTranspose2d,
+    AutoConvTranspose3d,
+)
 from autoup.operators import Norm
 from autoup.solving.solver import solve
 

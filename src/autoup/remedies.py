@@ -9,7 +9,7 @@ from torch import nn
 from autoup.calls import Call
 from autoup.copies import layers_of
 from autoup.growth import Growth, describe, grow
-from autoup.projected import ProjectedConvTransposeNd
+from autoup.layers.base import ProjectedConvTransposeNd
 from autoup.sites import TRANSPOSED, Site, is_quantised
 from autoup.solving.flaws import AXES
 from autoup.solving.sizes import free_taps

@@ -20,7 +20,7 @@ from autoup.copies import (
 )
 from autoup.errors import ArtifactWarning, AutoupError
 from autoup.folding import fold, plan_fold
-from autoup.layers import AutoConvTransposeNd
+from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.pieces import AUTO
 from autoup.remedies import Remedy, owners_of, plan_growth
 from autoup.sites import TRANSPOSED, find_sites

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from autoup.fast import conv_transpose
-from autoup.smoothness import make_projectors, matches, project
+from autoup.layers.dispatch import conv_transpose
+from autoup.layers.smoothness import make_projectors, matches, project
+from autoup.layers.subpixel import Geometry
 from autoup.solving.sizes import extra_size
-from autoup.subpixel import Geometry
 
 if TYPE_CHECKING:
     _Plain = nn.ConvTranspose2d

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from autoup.subpixel import FEW, Geometry, is_subpixel, subpixel
+from autoup.layers.subpixel import FEW, Geometry, is_subpixel, subpixel
 
 _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
