@@ -15,7 +15,7 @@ from torch import nn
 
 from autoup import html
 from autoup.auditing import audit
-from autoup.copies import first_line
+from autoup.inspecting.copies import first_line
 from autoup.solving.solver import candidates
 
 CLEAN, FOUND, FAILED = 0, 1, 2

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from autoup.calls import Call, check_sizes, kind_of, record
 from autoup.constants import measure_constants
-from autoup.copies import check_module, copy_model, evaluate
+from autoup.inspecting.calls import Call, check_sizes, kind_of, record
+from autoup.inspecting.copies import check_module, copy_model, evaluate
+from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.positions import Positions, follow
 from autoup.reading import Reader
 from autoup.report import AuditReport
 from autoup.rows import Upsampling
-from autoup.sites import Site, find_sites, is_quantised
 
 Drift = tuple[float, ...]
 

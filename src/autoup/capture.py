@@ -20,7 +20,7 @@ from torch import nn
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.checks import as_int
-from autoup.copies import attempt, check_module, first_line, layers_of, tensors_of
+from autoup.inspecting.copies import attempt, check_module, first_line, layers_of, tensors_of
 
 Output = int | str | Callable[[Any], Any] | None
 

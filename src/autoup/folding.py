@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoup.copies import HOOKS
+from autoup.inspecting.copies import HOOKS
+from autoup.inspecting.sites import CONV, TRANSPOSED, Site
 from autoup.remedies import Remedy, per_dim_float
-from autoup.sites import CONV, TRANSPOSED, Site
 
 
 def fold(conv: Any, scale: Sequence[int]) -> nn.Module:

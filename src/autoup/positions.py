@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isnan, nan, prod
 from typing import Any
 
-from autoup.calls import Call
+from autoup.inspecting.calls import Call
 from autoup.remedies import per_dim
 
 

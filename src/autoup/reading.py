@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoup.calls import Call
-from autoup.copies import layers_of, paths_of
 from autoup.folding import plan_fold
+from autoup.inspecting.calls import Call
+from autoup.inspecting.copies import layers_of, paths_of
+from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
 from autoup.phases import kernel_spread, shuffle_spread
 from autoup.remedies import axes_of, owners_of, per_dim, per_dim_float, plan_growth
 from autoup.rows import (
@@ -20,7 +21,6 @@ from autoup.rows import (
     pattern,
     read_axes,
 )
-from autoup.sites import NORM, Site, has_numbers, is_quantised
 from autoup.solving.solution import Solution
 from autoup.surgery import kernel_of
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from autoup.calls import Call
-from autoup.copies import layers_of
 from autoup.growth import Growth, describe, grow
+from autoup.inspecting.calls import Call
+from autoup.inspecting.copies import layers_of
+from autoup.inspecting.sites import TRANSPOSED, Site, is_quantised
 from autoup.layers.base import ProjectedConvTransposeNd
-from autoup.sites import TRANSPOSED, Site, is_quantised
 from autoup.solving.flaws import AXES
 from autoup.solving.sizes import free_taps
 
@@ -74,7 +74,7 @@ def plan_growth(
         smoothness: Order for which the kernel shall have two free taps.
 
     Example:
-        >>> from autoup.sites import find_sites
+        >>> from autoup.inspecting.sites import find_sites
         >>> layer = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
         >>> plan_growth(find_sites(layer, None)[0], owners_of(layer), {"": layer}).text
         'height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'

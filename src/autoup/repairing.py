@@ -8,22 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoup.calls import Call, Sizes, check_sizes, kind_of, record, run
 from autoup.capture import quiet
 from autoup.checks import check_flags
-from autoup.copies import (
+from autoup.errors import ArtifactWarning, AutoupError
+from autoup.folding import fold, plan_fold
+from autoup.inspecting.calls import Call, Sizes, check_sizes, kind_of, record, run
+from autoup.inspecting.copies import (
     check_module,
     copy_model,
     first_line,
     layers_of,
     paths_of,
 )
-from autoup.errors import ArtifactWarning, AutoupError
-from autoup.folding import fold, plan_fold
+from autoup.inspecting.sites import TRANSPOSED, find_sites
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.pieces import AUTO
 from autoup.remedies import Remedy, owners_of, plan_growth
-from autoup.sites import TRANSPOSED, find_sites
 from autoup.solving.flaws import warn
 from autoup.solving.solver import require_smoothness
 from autoup.surgery import Journal, grow_layer

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoup.copies import makes_weight
 from autoup.growth import Growth
+from autoup.inspecting.copies import makes_weight
 from autoup.phases import weight_of
 from autoup.solving.solution import Solution
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoup.calls import Call
-from autoup.copies import layers_of, paths_of
+from autoup.inspecting.calls import Call
+from autoup.inspecting.copies import layers_of, paths_of
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from autoup.capture import place, quiet
 from autoup.checks import as_int
-from autoup.copies import attempt, first_line, layers_of
+from autoup.inspecting.copies import attempt, first_line, layers_of
 
 Sizes = tuple[tuple[int, ...], ...]
 
