@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import AutoConvTranspose2d, measure_grid
-from autoup.spectrum import grid_bins
+from autoup.measuring.spectrum import grid_bins
 
 PHOTOGRAPHS = (
     "astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "grass", "gravel",

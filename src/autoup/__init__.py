@@ -14,8 +14,8 @@ from autoup.layers.conv_transpose import (
     AutoConvTranspose2d,
     AutoConvTranspose3d,
 )
-from autoup.meter import GridMeasurement, measure_grid
-from autoup.phases import phase_spread
+from autoup.measuring.meter import GridMeasurement, measure_grid
+from autoup.measuring.phases import phase_spread
 from autoup.repairing import repair
 from autoup.report import AuditReport
 from autoup.rows import Upsampling

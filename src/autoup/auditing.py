@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from autoup.constants import measure_constants
 from autoup.inspecting.calls import Call, check_sizes, kind_of, record
 from autoup.inspecting.copies import check_module, copy_model, evaluate
 from autoup.inspecting.sites import Site, find_sites, is_quantised
+from autoup.measuring.constant_inputs import measure_constants
 from autoup.positions import Positions, follow
 from autoup.reading import Reader
 from autoup.report import AuditReport

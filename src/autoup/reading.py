@@ -10,7 +10,7 @@ from autoup.folding import plan_fold
 from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import layers_of, paths_of
 from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
-from autoup.phases import kernel_spread, shuffle_spread
+from autoup.measuring.phases import kernel_spread, shuffle_spread
 from autoup.remedies import axes_of, owners_of, per_dim, per_dim_float, plan_growth
 from autoup.rows import (
     BALANCED,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, overload
 
-from autoup.constants import ConstantGrid
 from autoup.html import render
+from autoup.measuring.constant_inputs import ConstantGrid
 from autoup.rows import SEVERITIES, Upsampling, read_axes
 from autoup.solving.flaws import AXES, END, START
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autoup.growth import Growth
 from autoup.inspecting.copies import makes_weight
-from autoup.phases import weight_of
+from autoup.measuring.phases import weight_of
 from autoup.solving.solution import Solution
 
 

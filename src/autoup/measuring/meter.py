@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from autoup.checks import per_axis
-from autoup.spectrum import PERIODS, Pair, find_peaks, grid_bins, measure_blocks
+from autoup.measuring.spectrum import PERIODS, Pair, find_peaks, grid_bins, measure_blocks
 
 _ROWS = 8
 
