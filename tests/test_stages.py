@@ -11,8 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import mirror_decoder
-from autoup.capture import capture
-from autoup.tracing import read_steps
+from autoup.decoding.capture import capture
+from autoup.decoding.steps import read_steps
 
 SIZE = (2, 3, 32, 32)
 

@@ -7,7 +7,7 @@ the sizes meet and the overlap is even.
 
 from autoup import init
 from autoup.auditing import audit
-from autoup.decoders import mirror_decoder
+from autoup.decoding.decoder import mirror_decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
 from autoup.layers.conv_transpose import (
     AutoConvTranspose1d,

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoup.capture import quiet
 from autoup.checks import check_flags
+from autoup.decoding.builders import AUTO
+from autoup.decoding.capture import quiet
 from autoup.errors import ArtifactWarning, AutoupError
 from autoup.folding import fold, plan_fold
 from autoup.inspecting.calls import Call, Sizes, check_sizes, kind_of, record, run
@@ -22,7 +23,6 @@ from autoup.inspecting.copies import (
 )
 from autoup.inspecting.sites import TRANSPOSED, find_sites
 from autoup.layers.conv_transpose import AutoConvTransposeNd
-from autoup.pieces import AUTO
 from autoup.remedies import Remedy, owners_of, plan_growth
 from autoup.solving.flaws import warn
 from autoup.solving.solver import require_smoothness

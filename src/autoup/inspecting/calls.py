@@ -20,8 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.random import fork_rng
 from torch.utils.weak import WeakIdKeyDictionary
 
-from autoup.capture import place, quiet
 from autoup.checks import as_int
+from autoup.decoding.capture import place, quiet
 from autoup.inspecting.copies import attempt, first_line, layers_of
 
 Sizes = tuple[tuple[int, ...], ...]

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import torch
 
-from autoup.axes import map_order
-from autoup.operators import (
+from autoup.decoding.layouts import map_order
+from autoup.decoding.operators import (
     CONVOLUTIONS,
     ELEMENTWISE,
     IDENTITIES,
@@ -29,7 +29,7 @@ from autoup.operators import (
     read_gated,
     read_norm,
 )
-from autoup.tracing import Point, Step
+from autoup.decoding.steps import Point, Step
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -75,8 +75,8 @@ def read_parts(steps: Sequence[Step], *, fold: bool, merge: bool) -> list[Part]:
 
     Example:
         >>> import torch
-        >>> from autoup.capture import capture
-        >>> from autoup.tracing import read_steps
+        >>> from autoup.decoding.capture import capture
+        >>> from autoup.decoding.steps import read_steps
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.Dropout())
         >>> steps = read_steps(capture(encoder, (1, 1, 9, 9), None))
         >>> [part.kind for part in read_parts(steps, fold=True, merge=False)]

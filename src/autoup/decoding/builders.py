@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from autoup.decoding.operators import Norm
 from autoup.layers.conv_transpose import (
     AutoConvTranspose1d,
     AutoConvTranspose2d,
     AutoConvTranspose3d,
 )
-from autoup.operators import Norm
 from autoup.solving.solver import solve
 
 Layers = list[tuple[str, nn.Module]]

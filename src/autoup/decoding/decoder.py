@@ -12,18 +12,18 @@ import torch
 from torch import nn
 from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
 
-from autoup.axes import is_lost, map_order
-from autoup.capture import Output, capture, check_input_size
 from autoup.checks import INITS, as_int, check_choice, check_flags
-from autoup.drift import warn_of_artifacts
+from autoup.decoding.builders import CONV, Layers, Settings, build_norm
+from autoup.decoding.capture import Output, capture, check_input_size
+from autoup.decoding.inverses import undo
+from autoup.decoding.layouts import is_lost, map_order
+from autoup.decoding.operators import Norm
+from autoup.decoding.parts import Part, read_parts
+from autoup.decoding.steps import Point, read_steps, value_of, where
+from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
 from autoup.layers.conv_transpose import AutoConvTransposeNd
-from autoup.operators import Norm
-from autoup.parts import Part, read_parts
-from autoup.pieces import CONV, Layers, Settings, build_norm
 from autoup.solving.solver import require_smoothness
-from autoup.stages import undo
-from autoup.tracing import Point, read_steps, value_of, where
 
 _LAST = 0.1  # Scale of the last layer at the start.
 _STAGES = ("block", "resolution")

@@ -24,7 +24,7 @@ from autoup.inspecting.copies import attempt, check_module, first_line, layers_o
 
 Output = int | str | Callable[[Any], Any] | None
 
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<")
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
 
 

@@ -14,9 +14,9 @@ from typing import Any, cast
 import torch
 from torch.fx import Node
 
-from autoup import axes
-from autoup.axes import Layout
-from autoup.operators import CONVOLUTIONS, RESHAPES, VIEWS, argument, name_of, order_of
+from autoup.decoding import layouts as axes
+from autoup.decoding.layouts import Layout
+from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, VIEWS, argument, name_of, order_of
 
 Edges = dict[Node, list[Node]]
 
@@ -63,7 +63,7 @@ def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
 
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU())
-        >>> from autoup.capture import capture
+        >>> from autoup.decoding.capture import capture
         >>> [step.name for step in read_steps(capture(encoder, (1, 1, 9, 9), None))]
         ['0', '1']
     """

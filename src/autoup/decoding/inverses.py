@@ -7,17 +7,7 @@ from typing import Any
 from torch import nn
 from torch.fx import Node
 
-from autoup.axes import CHANNEL, map_order
-from autoup.operators import (
-    CONVOLUTIONS,
-    MIXERS,
-    TRANSPOSED,
-    argument,
-    name_of,
-    order_of,
-)
-from autoup.parts import Part
-from autoup.pieces import (
+from autoup.decoding.builders import (
     AUTO,
     CONV,
     Layers,
@@ -30,6 +20,16 @@ from autoup.pieces import (
     repeat_pixels,
     reshape,
 )
+from autoup.decoding.layouts import CHANNEL, map_order
+from autoup.decoding.operators import (
+    CONVOLUTIONS,
+    MIXERS,
+    TRANSPOSED,
+    argument,
+    name_of,
+    order_of,
+)
+from autoup.decoding.parts import Part
 from autoup.solving.solver import solve
 
 _CROP: dict[int, type[Any]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
