@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, prune
 
 import autoup
 from autoup import audit, repair
-from autoup.growth import grow
+from autoup.repairing.growth import grow
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -388,7 +388,7 @@ class TestInPlace:
             assert torch.equal(a, b)
 
     def test_nothing_changes_where_the_second_layer_fails(self, monkeypatch):
-        from autoup import repairing
+        import autoup.repairing.model as repairing
 
         model = nn.Sequential(*(nn.ConvTranspose2d(2, 2, 3, 2, 1, 1) for _ in range(2)))
         before = copy.deepcopy(model)

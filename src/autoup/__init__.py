@@ -16,7 +16,7 @@ from autoup.layers.conv_transpose import (
 )
 from autoup.measuring.meter import GridMeasurement, measure_grid
 from autoup.measuring.phases import phase_spread
-from autoup.repairing import repair
+from autoup.repairing.model import repair
 from autoup.report import AuditReport
 from autoup.rows import Upsampling
 from autoup.solving.solution import Solution

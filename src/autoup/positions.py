@@ -13,7 +13,7 @@ from math import isnan, nan, prod
 from typing import Any
 
 from autoup.inspecting.calls import Call
-from autoup.remedies import per_dim
+from autoup.repairing.remedies import per_dim
 
 
 @dataclass(frozen=True, slots=True)

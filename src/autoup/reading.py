@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoup.folding import plan_fold
 from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import layers_of, paths_of
 from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
 from autoup.measuring.phases import kernel_spread, shuffle_spread
-from autoup.remedies import axes_of, owners_of, per_dim, per_dim_float, plan_growth
+from autoup.repairing.folding import plan_fold
+from autoup.repairing.remedies import axes_of, owners_of, per_dim, per_dim_float, plan_growth
+from autoup.repairing.surgery import kernel_of
 from autoup.rows import (
     BALANCED,
     Upsampling,
@@ -22,7 +23,6 @@ from autoup.rows import (
     read_axes,
 )
 from autoup.solving.solution import Solution
-from autoup.surgery import kernel_of
 
 _ELEMENTWISE = {"relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid", "dropout",
                 "contiguous", "identity", "prelu", "dropout2d", "selu", "mish"}  # fmt: skip

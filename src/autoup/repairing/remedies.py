@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from autoup.growth import Growth, describe, grow
 from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import layers_of
 from autoup.inspecting.sites import TRANSPOSED, Site, is_quantised
 from autoup.layers.base import ProjectedConvTransposeNd
+from autoup.repairing.growth import Growth, describe, grow
 from autoup.solving.flaws import AXES
 from autoup.solving.sizes import free_taps
 

@@ -12,7 +12,6 @@ from autoup.checks import check_flags
 from autoup.decoding.builders import AUTO
 from autoup.decoding.capture import quiet
 from autoup.errors import ArtifactWarning, AutoupError
-from autoup.folding import fold, plan_fold
 from autoup.inspecting.calls import Call, Sizes, check_sizes, kind_of, record, run
 from autoup.inspecting.copies import (
     check_module,
@@ -23,10 +22,11 @@ from autoup.inspecting.copies import (
 )
 from autoup.inspecting.sites import TRANSPOSED, find_sites
 from autoup.layers.conv_transpose import AutoConvTransposeNd
-from autoup.remedies import Remedy, owners_of, plan_growth
+from autoup.repairing.folding import fold, plan_fold
+from autoup.repairing.remedies import Remedy, owners_of, plan_growth
+from autoup.repairing.surgery import Journal, grow_layer
 from autoup.solving.flaws import warn
 from autoup.solving.solver import require_smoothness
-from autoup.surgery import Journal, grow_layer
 
 _HOOKS = [name for name in vars(nn.Module()) if "_hooks" in name and "state_dict" not in name]
 _DIGITS = 512  # Differences of so many roundings are none: sums run in another order.

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from autoup.inspecting.copies import HOOKS
 from autoup.inspecting.sites import CONV, TRANSPOSED, Site
-from autoup.remedies import Remedy, per_dim_float
+from autoup.repairing.remedies import Remedy, per_dim_float
 
 
 def fold(conv: Any, scale: Sequence[int]) -> nn.Module:

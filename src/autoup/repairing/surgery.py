@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoup.growth import Growth
 from autoup.inspecting.copies import makes_weight
 from autoup.measuring.phases import weight_of
+from autoup.repairing.growth import Growth
 from autoup.solving.solution import Solution
 
 
@@ -65,7 +65,7 @@ def grow_layer(layer: Any, growths: Sequence[Growth], journal: Journal, grown: s
         Why it was left as it is; empty if it has grown.
 
     Example:
-        >>> from autoup.growth import grow
+        >>> from autoup.repairing.growth import grow
         >>> layer = nn.ConvTranspose1d(1, 1, 3, 2, 1, 1)
         >>> grow_layer(layer, [grow(3, 2, 1, 1)], Journal(), set()), layer
         ('', ConvTranspose1d(1, 1, kernel_size=(4,), stride=(2,), padding=(1,)))
@@ -130,7 +130,7 @@ def pad_kernel(weight: Tensor, growths: Sequence[Growth]) -> Tensor:
         - weight: ``(in_channels, out_channels / groups, *kernel_size)``
 
     Example:
-        >>> from autoup.growth import grow
+        >>> from autoup.repairing.growth import grow
         >>> pad_kernel(torch.ones(1, 1, 3), [grow(3, 2, 1, 1)])
         tensor([[[1., 1., 1., 0.]]])
     """
