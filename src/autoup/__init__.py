@@ -6,7 +6,9 @@ the sizes meet and the overlap is even.
 """
 
 from autoup import init
-from autoup.auditing import audit
+from autoup.auditing.model import audit
+from autoup.auditing.report import AuditReport
+from autoup.auditing.upsampling import Upsampling
 from autoup.decoding.decoder import mirror_decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
 from autoup.layers.conv_transpose import (
@@ -17,8 +19,6 @@ from autoup.layers.conv_transpose import (
 from autoup.measuring.meter import GridMeasurement, measure_grid
 from autoup.measuring.phases import phase_spread
 from autoup.repairing.model import repair
-from autoup.report import AuditReport
-from autoup.rows import Upsampling
 from autoup.solving.solution import Solution
 from autoup.solving.solver import candidates, solve
 

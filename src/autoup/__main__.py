@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from torch import nn
 
-from autoup import html
-from autoup.auditing import audit
+from autoup.auditing import html
+from autoup.auditing.model import audit
 from autoup.inspecting.copies import first_line
 from autoup.solving.solver import candidates
 

@@ -6,14 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoup.inspecting.calls import Call
-from autoup.inspecting.copies import layers_of, paths_of
-from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
-from autoup.measuring.phases import kernel_spread, shuffle_spread
-from autoup.repairing.folding import plan_fold
-from autoup.repairing.remedies import axes_of, owners_of, per_dim, per_dim_float, plan_growth
-from autoup.repairing.surgery import kernel_of
-from autoup.rows import (
+from autoup.auditing.upsampling import (
     BALANCED,
     Upsampling,
     convolution_border,
@@ -22,6 +15,13 @@ from autoup.rows import (
     pattern,
     read_axes,
 )
+from autoup.inspecting.calls import Call
+from autoup.inspecting.copies import layers_of, paths_of
+from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
+from autoup.measuring.phases import kernel_spread, shuffle_spread
+from autoup.repairing.folding import plan_fold
+from autoup.repairing.remedies import axes_of, owners_of, per_dim, per_dim_float, plan_growth
+from autoup.repairing.surgery import kernel_of
 from autoup.solving.solution import Solution
 
 _ELEMENTWISE = {"relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid", "dropout",

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import nn
 
+from autoup.auditing.positions import Positions, follow
+from autoup.auditing.reading import Reader
+from autoup.auditing.report import AuditReport
+from autoup.auditing.upsampling import Upsampling
 from autoup.inspecting.calls import Call, check_sizes, kind_of, record
 from autoup.inspecting.copies import check_module, copy_model, evaluate
 from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.measuring.constant_inputs import measure_constants
-from autoup.positions import Positions, follow
-from autoup.reading import Reader
-from autoup.report import AuditReport
-from autoup.rows import Upsampling
 
 Drift = tuple[float, ...]
 

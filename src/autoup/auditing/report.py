@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, overload
 
-from autoup.html import render
+from autoup.auditing.html import render
+from autoup.auditing.upsampling import SEVERITIES, Upsampling, read_axes
 from autoup.measuring.constant_inputs import ConstantGrid
-from autoup.rows import SEVERITIES, Upsampling, read_axes
 from autoup.solving.flaws import AXES, END, START
 
 HEADER = (
