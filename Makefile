@@ -25,7 +25,7 @@ test: .venv/.dev
 	$(BIN)/python -m pytest
 
 matrix: .venv/.dev
-	$(BIN)/python tests/matrix.py
+	PYTHONPATH=tests $(BIN)/python -m matrix.table
 
 # Memory that is freed stays with the process, as in a long run: without that, glibc hands large
 # blocks back after every call, and what is timed is the system clearing pages.

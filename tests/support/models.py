@@ -6,7 +6,8 @@ Each builder returns a model in evaluation mode and input sizes, even and odd wh
 import warnings
 
 import torch
-from backbones import import_torchvision
+
+from support.backbones import import_torchvision
 
 
 def _monai(build, *sizes):

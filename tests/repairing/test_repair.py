@@ -5,11 +5,11 @@ import io
 import warnings
 from itertools import product
 
-import models
 import onnxruntime
 import pytest
 import torch
-from oracle import PLAIN
+from support import models
+from support.oracle import PLAIN
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations, prune

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from harness import (
+from support.harness import (
     ENTRIES,
     LAYOUTS,
     SPECS,

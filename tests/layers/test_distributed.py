@@ -35,7 +35,7 @@ from autoup import (
     phase_spread,
 )
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "distributed_train.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed_train.py"
 STEPS, BATCH, LIMIT = 4, 8, 300  # Steps, samples of all processes together, seconds.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 FULL = StateDictOptions(full_state_dict=True)

@@ -4,8 +4,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from matrix import DIMS, KINDS, LIMITS, PLACES, build, check, table
-from places import expected
+
+from matrix.places import expected
+from matrix.table import DIMS, KINDS, LIMITS, PLACES, build, check, table
 
 CELLS = [*product(PLACES, KINDS, DIMS)]
 
@@ -29,5 +30,5 @@ def test_every_limit_is_a_cell():
 
 
 def test_the_readme_holds_the_matrix():
-    readme = Path(__file__).parent.parent / "README.md"
+    readme = Path(__file__).parents[2] / "README.md"
     assert table() in readme.read_text(encoding="utf-8")

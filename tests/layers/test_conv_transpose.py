@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 import torch
-from oracle import AUTO, PLAIN, artifacts_allowed
+from support.oracle import AUTO, PLAIN, artifacts_allowed
 from torch import nn
 
 import autoup

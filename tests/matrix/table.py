@@ -1,7 +1,7 @@
 """The matrix: every place where decoders live, every kind of layer, in 1d, 2d and 3d.
 
-``python tests/matrix.py`` runs it and prints the table; the exit status is 1 where a cell is not
-as expected. Words behind it choose rows: ``python tests/matrix.py export vmap``.
+``make matrix`` runs it and prints the table; the exit status is 1 where a cell is not
+as expected. Words behind it choose rows: ``python -m matrix.table export vmap``.
 """
 
 import copy
@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-import life
-import places
 import pytest
 import torch
-from oracle import AUTO, CONV, artifacts_allowed
+from support.oracle import AUTO, CONV, artifacts_allowed
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from autoup import mirror_decoder
+from matrix import life, places
 
 DIMS = (1, 2, 3)
 LARGE = {1: 8192, 2: 64, 3: 13}  # Large enough for the ways of autoup.layers.dispatch.

@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 import torch
-from oracle import AUTO, CONV, artifacts_allowed
+from support.oracle import AUTO, CONV, artifacts_allowed
 from torch import nn
 
 import autoup

@@ -1,11 +1,11 @@
 import time
 from statistics import median
 
-import oracle
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import oracle
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import InfeasibleError, Solution, candidates, solve

@@ -2,9 +2,9 @@
 
 import random
 
-import models
 import pytest
 import torch
+from support import models
 from torch import nn
 
 from autoup import audit

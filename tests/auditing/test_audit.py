@@ -6,10 +6,10 @@ import time
 import warnings
 from html.parser import HTMLParser
 
-import models
 import pytest
 import torch
-from oracle import PLAIN, count_coverage, count_phases
+from support import models
+from support.oracle import PLAIN, count_coverage, count_phases
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations

@@ -8,7 +8,7 @@ from math import prod
 
 import pytest
 import torch
-from oracle import AUTO, CONV, PLAIN, artifacts_allowed, search
+from support.oracle import AUTO, CONV, PLAIN, artifacts_allowed, search
 from torch import nn
 
 import autoup

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from oracle import PLAIN, artifacts_allowed
+from support.oracle import PLAIN, artifacts_allowed
 from test_init import phase_sums
 from torch import nn
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from oracle import AUTO, PLAIN, artifacts_allowed
+from support.oracle import AUTO, PLAIN, artifacts_allowed
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F  # noqa: N812

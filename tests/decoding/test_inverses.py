@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from oracle import artifacts_allowed
+from support.oracle import artifacts_allowed
 from test_decoders import Module, conv
 from torch import nn
 from torch.nn import functional as F  # noqa: N812

@@ -3,7 +3,7 @@ from collections import OrderedDict
 import pytest
 import torch
 import torchinfo
-from oracle import AUTO, artifacts_allowed
+from support.oracle import AUTO, artifacts_allowed
 from torch import nn
 
 from autoup import AutoConvTranspose2d, mirror_decoder

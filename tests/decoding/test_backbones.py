@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones import (
+from support.backbones import (
     MODELS,
     build,
     import_timm,
@@ -16,7 +16,7 @@ from backbones import (
     strided_layers,
     without_head,
 )
-from oracle import artifacts_allowed
+from support.oracle import artifacts_allowed
 from torch.func import functional_call
 
 from autoup import AutoConvTranspose2d, mirror_decoder
@@ -96,8 +96,8 @@ def test_an_encoder_that_is_a_graph_gives_the_same_names():
 
 LARGE = """
 import json, resource, time, warnings
-from backbones import build
-from autoup import decoders
+from support.backbones import build
+from autoup.decoding import decoder as decoders
 
 capture, seconds = decoders.capture, []
 
@@ -124,7 +124,7 @@ print(json.dumps([runs[0], rest, (grown - weights) / 2**20]))
 
 
 def test_resnet152_at_1024_takes_little_besides_its_capture():
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", LARGE], cwd=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     total, rest, mebibytes = json.loads(done.stdout)

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from oracle import artifacts_allowed
+from support.oracle import artifacts_allowed
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 

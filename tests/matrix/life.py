@@ -10,8 +10,15 @@ from functools import partial
 
 import safetensors.torch
 import torch
-from backbones import import_torchvision
-from places import (
+from support.backbones import import_torchvision
+from torch import nn
+from torch.nn.utils import prune
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from matrix.places import (
     agrees,
     expected,
     layers,
@@ -23,12 +30,6 @@ from places import (
     standard,
     state_of,
 )
-from torch import nn
-from torch.nn.utils import prune
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.flop_counter import FlopCounterMode
 
 INT8_ROUNDING = 0.05  # Relative to the largest output.
 

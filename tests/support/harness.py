@@ -14,9 +14,9 @@ from unittest.mock import patch
 
 import hypothesis
 import torch
-from oracle import AUTO, PLAIN, artifacts_allowed
 
 from autoup.layers import dispatch
+from support.oracle import AUTO, PLAIN, artifacts_allowed
 
 with ExitStack() as kept:
     # The import draws random numbers, freezes torch.backends and loads a profile of ten examples.
