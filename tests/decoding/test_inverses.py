@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 from support.oracle import artifacts_allowed
-from test_decoders import Module, conv
+from test_decoder import Module, conv
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
