@@ -15,7 +15,7 @@ from torch import nn
 
 from autoup.auditing import html
 from autoup.auditing.model import audit
-from autoup.inspecting.copies import first_line
+from autoup.errors import first_line
 from autoup.solving.solver import candidates
 
 CLEAN, FOUND, FAILED = 0, 1, 2

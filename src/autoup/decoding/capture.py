@@ -20,11 +20,12 @@ from torch import nn
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.checks import as_int
-from autoup.inspecting.copies import attempt, check_module, first_line, layers_of, tensors_of
+from autoup.errors import PACKAGE, first_line
+from autoup.inspecting.copies import attempt, check_module, layers_of, tensors_of
 
 Output = int | str | Callable[[Any], Any] | None
 
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<")
+_LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE, "<")
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
 
 

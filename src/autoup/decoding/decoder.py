@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
 
-from autoup.checks import INITS, as_int, check_choice, check_flags
+from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoothness
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
 from autoup.decoding.capture import Output, capture, check_input_size
 from autoup.decoding.inverses import undo
@@ -23,7 +23,6 @@ from autoup.decoding.steps import Point, read_steps, value_of, where
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
 from autoup.layers.conv_transpose import AutoConvTransposeNd
-from autoup.solving.solver import require_smoothness
 
 _LAST = 0.1  # Scale of the last layer at the start.
 _STAGES = ("block", "resolution")

@@ -8,9 +8,10 @@ from typing import cast
 
 from torch import nn
 
+from autoup.errors import warn
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.solving import overlap
-from autoup.solving.flaws import AXES, START, flaws, warn
+from autoup.solving.flaws import AXES, START, flaws
 from autoup.solving.solution import Solution
 
 _HEADER = ("layer", "in -> out", "kernel", "stride", "output padding", "taps a pixel", "shift px")

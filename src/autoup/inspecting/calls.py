@@ -22,7 +22,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from autoup.checks import as_int
 from autoup.decoding.capture import place, quiet
-from autoup.inspecting.copies import attempt, first_line, layers_of
+from autoup.errors import first_line
+from autoup.inspecting.copies import attempt, layers_of
 
 Sizes = tuple[tuple[int, ...], ...]
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from autoup.errors import first_line
+
 Result = TypeVar("Result")
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
@@ -147,17 +149,6 @@ def makes_weight(hook: Any) -> bool:
         False
     """
     return type(hook).__module__.startswith("torch.nn.utils")
-
-
-def first_line(error: BaseException) -> str:
-    r"""Return the first line of a message without its full stop.
-
-    Example:
-        >>> first_line(ValueError("too small.\nReally."))
-        'too small'
-    """
-    lines = str(error).strip().splitlines() or ["no message"]
-    return lines[0].rstrip(".")
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:

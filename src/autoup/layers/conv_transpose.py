@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from autoup.checks import INITS, as_int, check_choice, check_flags
+from autoup.errors import warn
 from autoup.init import phase_equal_
 from autoup.layers.base import ProjectedConvTransposeNd
 from autoup.layers.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
 from autoup.layers.smoothness import draw
-from autoup.solving.flaws import warn
 from autoup.solving.plan import plan_sizes
 from autoup.solving.solution import Solution
 

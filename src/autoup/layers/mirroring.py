@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from autoup.checks import per_axis
+from autoup.checks import per_axis, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving.flaws import AXES, Remedy, describe
 from autoup.solving.plan import Plan, make_plan
 from autoup.solving.sizes import convolved_size, free_taps
 from autoup.solving.solution import Solution
-from autoup.solving.solver import rank, require_smoothness
+from autoup.solving.solver import rank
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoup.errors import first_line
 from autoup.inspecting.calls import Sizes, kind_of, run
-from autoup.inspecting.copies import first_line
 
 LEVELS = (-1.0, 0.5, 1.0, 2.0)
 _PERIODS = 6  # As many periods a picture must hold inside of its border.

@@ -8,25 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from autoup.checks import check_flags
+from autoup.checks import check_flags, require_smoothness
 from autoup.decoding.builders import AUTO
 from autoup.decoding.capture import quiet
-from autoup.errors import ArtifactWarning, AutoupError
+from autoup.errors import ArtifactWarning, AutoupError, first_line, warn
 from autoup.inspecting.calls import Call, Sizes, check_sizes, kind_of, record, run
-from autoup.inspecting.copies import (
-    check_module,
-    copy_model,
-    first_line,
-    layers_of,
-    paths_of,
-)
+from autoup.inspecting.copies import check_module, copy_model, layers_of, paths_of
 from autoup.inspecting.sites import TRANSPOSED, find_sites
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.repairing.folding import fold, plan_fold
 from autoup.repairing.remedies import Remedy, owners_of, plan_growth
 from autoup.repairing.surgery import Journal, grow_layer
-from autoup.solving.flaws import warn
-from autoup.solving.solver import require_smoothness
 
 _HOOKS = [name for name in vars(nn.Module()) if "_hooks" in name and "state_dict" not in name]
 _DIGITS = 512  # Differences of so many roundings are none: sums run in another order.

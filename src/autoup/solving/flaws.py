@@ -1,19 +1,14 @@
 """What a picture will show where a solved axis is not clean, and what to change."""
 
-import os
-import sys
-import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from autoup.errors import ArtifactWarning, InfeasibleError
+from autoup.errors import InfeasibleError
 from autoup.solving import overlap
 from autoup.solving.solution import Solution
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
 END = {"length": "end", "depth": "back", "height": "bottom", "width": "right"}
-_PACKAGE = str(Path(__file__).parent.parent) + os.sep
 
 Remedy = tuple[str, Callable[[], Solution]]
 
@@ -79,18 +74,3 @@ def _first_clean(remedies: Sequence[Remedy]) -> str:
                 f"(kernel_size={solution.kernel_size}, stride={solution.stride})."
             )
     return ""
-
-
-def warn(message: str) -> None:
-    """Issue an ArtifactWarning that points at the first line outside of this package.
-
-    Example:
-        >>> with warnings.catch_warnings(record=True, action="always") as caught:
-        ...     warn("shifted")
-        >>> caught[0].category.__name__
-        'ArtifactWarning'
-    """
-    frame, level = sys._getframe(), 1  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, ArtifactWarning, stacklevel=level)

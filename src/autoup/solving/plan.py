@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from autoup.checks import per_axis, require_growth
+from autoup.checks import per_axis, require_growth, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving.flaws import AXES, Remedy, describe
 from autoup.solving.solution import Solution
-from autoup.solving.solver import rank, require_smoothness
+from autoup.solving.solver import rank
 
 Axes = tuple[int, ...]
 

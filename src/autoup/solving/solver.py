@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import gcd
 
-from autoup.checks import as_int, require_growth
+from autoup.checks import as_int, require_growth, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving import overlap
 from autoup.solving.reach import sharing, too_small, unreachable
@@ -130,23 +130,6 @@ def candidates(
             require_smoothness(smoothness),
         )
     )
-
-
-def require_smoothness(smoothness: object) -> int:
-    """Return an order of smoothness that exists.
-
-    Raises:
-        TypeError: It is not an int.
-        ValueError: It is not 0, 1 or 2.
-
-    Example:
-        >>> require_smoothness(1)
-        1
-    """
-    order = as_int("smoothness", smoothness, minimum=0)
-    if order > 2:
-        raise ValueError(f"smoothness must be 0, 1 or 2, got {order}.")
-    return order
 
 
 @lru_cache(maxsize=4096)
