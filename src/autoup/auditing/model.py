@@ -11,8 +11,9 @@ from autoup.auditing.positions import Positions, follow
 from autoup.auditing.reading import Reader
 from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
-from autoup.inspecting.calls import Call, check_sizes, kind_of, record
+from autoup.inspecting.calls import Call, record
 from autoup.inspecting.copies import check_module, copy_model, evaluate
+from autoup.inspecting.runs import check_input_size, dtype_and_device
 from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.measuring.constant_inputs import measure_constants
 
@@ -60,7 +61,7 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
         Added up, these steps shift the output 0.5 px toward the top and left. ...
     """
     checked = check_module("model", model)
-    sizes = None if input_size is None else check_sizes(input_size)
+    sizes = None if input_size is None else check_input_size(input_size)
     name = type(checked).__name__
     twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
     calls = None if sizes is None else record(checked, sizes)
@@ -172,7 +173,7 @@ def _periods(
 
 def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None) -> list[str]:
     notes: list[str] = []
-    if kind_of(twin)[1].type == "meta":
+    if dtype_and_device(twin)[1].type == "meta":
         notes.append("The model is on the meta device: its weights were not looked at.")
     if any(site.module is not None and is_quantised(site.module) for site in sites):
         notes.append("Quantised layers were judged by their counts alone, not by their weights.")

@@ -16,12 +16,16 @@ from autoup.auditing.upsampling import (
     read_axes,
 )
 from autoup.inspecting.calls import Call
-from autoup.inspecting.copies import layers_of, paths_of
+from autoup.inspecting.modules import (
+    kernel_in_use,
+    modules_by_path,
+    paths_by_module,
+    paths_by_parameter,
+)
 from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
 from autoup.measuring.phases import kernel_spread, shuffle_spread
 from autoup.repairing.folding import plan_fold
-from autoup.repairing.remedies import axes_of, owners_of, per_dim, per_dim_float, plan_growth
-from autoup.repairing.surgery import kernel_of
+from autoup.repairing.remedies import axes_of, per_dim, per_dim_float, plan_growth
 from autoup.solving.solution import Solution
 
 _ELEMENTWISE = {"relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid", "dropout",
@@ -32,9 +36,9 @@ class Reader:
     """Reads the steps of one model."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._paths = paths_of(model)
-        self._owners = owners_of(model)
-        self._layers: Mapping[str, nn.Module] = layers_of(model)
+        self._paths = paths_by_module(model)
+        self._owners = paths_by_parameter(model)
+        self._layers: Mapping[str, nn.Module] = modules_by_path(model)
 
     def read(self, site: Site) -> Upsampling:
         """Return the row of one step, its drift left out."""
@@ -258,7 +262,7 @@ def _read_weight(site: Site) -> tuple[Tensor | None, tuple[int, int], int]:
         given = site.calls[0].arguments
         weight, groups = given["weight"], given.get("groups", 1)
         return weight, (weight.shape[0], weight.shape[1] * groups), groups
-    weight = None if is_quantised(layer) else kernel_of(layer)
+    weight = None if is_quantised(layer) else kernel_in_use(layer)
     return weight, (layer.in_channels, layer.out_channels), layer.groups
 
 
@@ -275,7 +279,7 @@ def _shuffle_spread(site: Site) -> float | None:
     conv: Any = site.conv
     if site.blurred:
         return 0.0
-    if conv is None or not has_numbers(kernel_of(conv)):
+    if conv is None or not has_numbers(kernel_in_use(conv)):
         return None
     norm: Any = None
     for place, each in enumerate(site.between[::-1]):

@@ -5,25 +5,16 @@ from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any
 
-import torch
 from torch import nn
 
 from autoup.decoding.operators import Norm
-from autoup.layers.conv_transpose import (
-    AutoConvTranspose1d,
-    AutoConvTranspose2d,
-    AutoConvTranspose3d,
-)
+from autoup.layers.conv_transpose import AUTO
+from autoup.layers.permute import Permute
 from autoup.solving.solver import solve
 
 Layers = list[tuple[str, nn.Module]]
 Sizes = tuple[int, ...]
 
-AUTO: dict[int, type[Any]] = {
-    1: AutoConvTranspose1d,
-    2: AutoConvTranspose2d,
-    3: AutoConvTranspose3d,
-}
 CONV: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INSTANCE: dict[int, type[Any]] = {
@@ -37,27 +28,6 @@ _SHRINK: dict[int, type[Any]] = {
     3: nn.AdaptiveAvgPool3d,
 }
 _SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-
-class Permute(nn.Module):
-    """Put the dimensions of a tensor in another order.
-
-    Example:
-        >>> Permute(0, 3, 1, 2)(torch.zeros(1, 8, 9, 3)).shape
-        torch.Size([1, 3, 8, 9])
-    """
-
-    def __init__(self, *order: int) -> None:
-        super().__init__()
-        self.order = order
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a view of ``x`` with its dimensions in that order."""
-        return x.permute(self.order)
-
-    def extra_repr(self) -> str:
-        """Return the order."""
-        return ", ".join(map(str, self.order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +165,7 @@ def repeat_pixels(layer: Any) -> None:
     Example:
         >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
         >>> layer = enlarge(4, 4, (7,), (14,), plain, groups=4)
+        >>> import torch
         >>> repeat_pixels(layer)
         >>> layer(torch.ones(1, 4, 7)).unique()
         tensor([1.], grad_fn=<Unique2Backward0>)

@@ -5,23 +5,18 @@ the module that called it. What is captured is a copy of the encoder which share
 in evaluation mode and without hooks, so that nothing the forward pass does reaches the encoder.
 """
 
-import io
-import logging
-import traceback
-import warnings
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
-from autoup.checks import as_int
 from autoup.errors import PACKAGE, first_line
-from autoup.inspecting.copies import attempt, check_module, layers_of, tensors_of
+from autoup.inspecting.copies import attempt, check_module, tensors_of
+from autoup.inspecting.modules import modules_by_path
+from autoup.inspecting.runs import place, quiet
 
 Output = int | str | Callable[[Any], Any] | None
 
@@ -43,31 +38,6 @@ class _Picked(nn.Module):
 
 class _NoTensorError(Exception):
     """What the encoder returns is no tensor, or ``output`` picks none."""
-
-
-def check_input_size(input_size: object) -> tuple[int, ...]:
-    """Return ``input_size`` as a tuple of ints: batch, channels, and one to three axes.
-
-    Raises:
-        TypeError: It is not a tuple or list of ints.
-        ValueError: An entry is below 1, or there are not three to five.
-
-    Example:
-        >>> check_input_size([1, 3, 224, 224])
-        (1, 3, 224, 224)
-    """
-    if not isinstance(input_size, tuple | list):
-        raise TypeError(
-            f"input_size must be a tuple such as (1, 3, 224, 224), got {input_size!r} "
-            f"of type {type(input_size).__name__}."
-        )
-    sizes = tuple([as_int("input_size", size) for size in cast("Sequence[object]", input_size)])
-    if not 3 <= len(sizes) <= 5:
-        raise ValueError(
-            f"input_size must have 3 to 5 entries, batch and channels first, got {sizes}: "
-            "for pictures (1, 3, 224, 224)."
-        )
-    return sizes
 
 
 def capture(
@@ -96,22 +66,9 @@ def capture(
         except _NoTensorError as error:
             raise TypeError(str(error)) from None
         except Exception as error:
-            names = {id(module): name for name, module in layers_of(twin).items()}
-            raise ValueError(_explain(error, names, input_size)) from error
+            raise ValueError(_explain(error, twin, input_size)) from error
 
     return attempt(encoder, export, tensors_of(encoder), "encoder")
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Keep what the capture tells its own developers from the user."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(action="ignore"), redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _pick(returned: Any, output: Output) -> torch.Tensor:
@@ -161,9 +118,9 @@ def _outline(value: Any) -> str:
     return "None" if value is None else name
 
 
-def _explain(error: Exception, names: dict[int, str], input_size: tuple[int, ...]) -> str:
+def _explain(error: Exception, twin: nn.Module, input_size: tuple[int, ...]) -> str:
     """Say what failed, in which layer and line, and what to pass instead."""
-    where = place(error, names)
+    where = place(error, modules_by_path(twin))
     if type(error).__name__ in _BY_VALUE:
         return (
             f"encoder cannot be captured: its path depends on the values in a tensor{where}. "
@@ -176,19 +133,3 @@ def _explain(error: Exception, names: dict[int, str], input_size: tuple[int, ...
         f"Pass a size for which encoder(torch.zeros({input_size})) runs; if it does run, that "
         "line needs real values: pass the part of the encoder without it."
     )
-
-
-def place(error: Exception, names: dict[int, str]) -> str:
-    """Return the innermost layer of the encoder that the error came through, and the line."""
-    layer = line = ""
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        module = _owner(frame, frame.f_code)
-        if names.get(id(module)):
-            layer = f" in layer {names[id(module)]!r} ({type(module).__name__})"
-        if not frame.f_code.co_filename.startswith(_LIBRARIES):
-            line = f" at {frame.f_code.co_filename}:{number}"
-    return layer + line
-
-
-def _owner(frame: FrameType, code: CodeType) -> object:
-    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None

@@ -14,7 +14,7 @@ from torch.func import functional_call  # pyright: ignore[reportUnknownVariableT
 
 from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoothness
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
-from autoup.decoding.capture import Output, capture, check_input_size
+from autoup.decoding.capture import Output, capture
 from autoup.decoding.inverses import undo
 from autoup.decoding.layouts import is_lost, map_order
 from autoup.decoding.operators import Norm
@@ -22,6 +22,7 @@ from autoup.decoding.parts import Part, read_parts
 from autoup.decoding.steps import Point, read_steps, value_of, where
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
+from autoup.inspecting.runs import InputSizes, check_input_size, shown
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 
 _LAST = 0.1  # Scale of the last layer at the start.
@@ -85,7 +86,7 @@ def mirror_decoder(
         >>> decoder(encoder(torch.zeros(5, 1, 28, 28))).shape
         torch.Size([5, 1, 28, 28])
     """
-    sizes = check_input_size(input_size)
+    sizes = _as_map(check_input_size(input_size))
     _check_options(stages, refine, adjoint, tied, output_activation)
     check_choice("init", init, INITS)
     require_smoothness(smoothness)
@@ -106,6 +107,22 @@ def mirror_decoder(
         decoder.add_module("output_activation", output_activation)
     warn_of_artifacts(decoder, sizes)
     return decoder
+
+
+def _as_map(sizes: InputSizes) -> tuple[int, ...]:
+    """Return the size of the one map that an encoder takes."""
+    size, *others = sizes
+    if others:
+        raise ValueError(
+            f"input_size must be that of one tensor, got {shown(sizes)}: a decoder mirrors an "
+            "encoder of one input; wrap one of several inputs in a module that adds the others."
+        )
+    if not 3 <= len(size) <= 5:
+        raise ValueError(
+            f"input_size must have 3 to 5 entries, batch and channels first, got {size}: "
+            "for pictures (1, 3, 224, 224)."
+        )
+    return size
 
 
 def _check_options(

@@ -8,7 +8,6 @@ from torch import nn
 from torch.fx import Node
 
 from autoup.decoding.builders import (
-    AUTO,
     CONV,
     Layers,
     Settings,
@@ -30,6 +29,7 @@ from autoup.decoding.operators import (
     order_of,
 )
 from autoup.decoding.parts import Part
+from autoup.layers.conv_transpose import AUTO
 from autoup.solving.solver import solve
 
 _CROP: dict[int, type[Any]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}

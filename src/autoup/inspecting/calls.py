@@ -8,7 +8,7 @@ fake ones that have shapes but no numbers. Where a model looks at numbers, it ru
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,12 +20,10 @@ from torch.overrides import TorchFunctionMode
 from torch.random import fork_rng
 from torch.utils.weak import WeakIdKeyDictionary
 
-from autoup.checks import as_int
-from autoup.decoding.capture import place, quiet
 from autoup.errors import first_line
-from autoup.inspecting.copies import attempt, layers_of
-
-Sizes = tuple[tuple[int, ...], ...]
+from autoup.inspecting.copies import attempt
+from autoup.inspecting.modules import modules_by_path
+from autoup.inspecting.runs import InputSizes, dtype_and_device, leaves, place, quiet, shown
 
 _SIGNATURES = {
     "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups",
@@ -66,31 +64,7 @@ class Call:
     from_input: bool = False
 
 
-def check_sizes(input_size: object) -> Sizes:
-    """Return the size of each input: one tuple of ints, or a sequence of them.
-
-    Raises:
-        TypeError: It is neither.
-        ValueError: It is empty, or an entry is below 1.
-
-    Example:
-        >>> check_sizes((1, 3, 64, 64)), check_sizes([(1, 8), (1, 3, 4, 4)])
-        (((1, 3, 64, 64),), ((1, 8), (1, 3, 4, 4)))
-    """
-    if not isinstance(input_size, tuple | list):
-        raise TypeError(
-            "input_size must be a tuple such as (1, 3, 224, 224), or one for each input, got "
-            f"{input_size!r} of type {type(input_size).__name__}."
-        )
-    entries = cast("Sequence[object]", input_size)
-    if not entries:
-        raise ValueError("input_size must name the batch and the channels first, got ().")
-    if all(isinstance(each, tuple | list) for each in entries):
-        return tuple(check_sizes(each)[0] for each in entries)
-    return (tuple([as_int("input_size", size) for size in entries]),)
-
-
-def record(model: nn.Module, sizes: Sizes) -> list[Call]:
+def record(model: nn.Module, sizes: InputSizes) -> list[Call]:
     """Return the calls of one forward pass, in order.
 
     Args:
@@ -107,7 +81,7 @@ def record(model: nn.Module, sizes: Sizes) -> list[Call]:
     from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
 
     shared = [*model.parameters()]
-    if kind_of(model)[1].type != "meta":
+    if dtype_and_device(model)[1].type != "meta":
         try:
             fake = FakeTensorMode(allow_non_fake_inputs=True)
             return attempt(model, lambda twin: _record(twin, sizes, fake), shared, "model")
@@ -118,82 +92,24 @@ def record(model: nn.Module, sizes: Sizes) -> list[Call]:
         try:
             return _record(twin, sizes)
         except Exception as error:
-            names = {id(module): name for name, module in layers_of(twin).items()}
-            raise ValueError(explain(error, names, sizes)) from error
+            raise ValueError(_explain(error, twin, sizes)) from error
 
     return attempt(model, act, shared, "model")
 
 
-def explain(error: Exception, names: dict[int, str], sizes: Sizes) -> str:
-    """Say what failed, in which layer and line, and what to pass instead.
-
-    Example:
-        >>> print(explain(RuntimeError("odd."), {}, ((1, 3),)))
-        model refuses an input of input_size=(1, 3): RuntimeError: odd. Pass a size for which \
-model(torch.randn((1, 3))) runs; where it takes something else, wrap it in a module that makes \
-that from a tensor.
-    """
-    shown = sizes[0] if len(sizes) == 1 else list(sizes)
+def _explain(error: Exception, twin: nn.Module, sizes: InputSizes) -> str:
+    """Say what failed, in which layer and line, and what to pass instead."""
     inputs = ", ".join(f"torch.randn({size})" for size in sizes)
     return (
-        f"model refuses an input of input_size={shown}{place(error, names)}: "
-        f"{type(error).__name__}: {first_line(error)}. Pass a size for which model({inputs}) "
-        "runs; where it takes something else, wrap it in a module that makes that from a tensor."
+        f"model refuses an input of input_size={shown(sizes)}"
+        f"{place(error, modules_by_path(twin))}: {type(error).__name__}: {first_line(error)}. "
+        f"Pass a size for which model({inputs}) runs; where it takes something else, wrap it in a "
+        "module that makes that from a tensor."
     )
 
 
-def kind_of(model: nn.Module) -> tuple[torch.dtype, torch.device]:
-    """Return dtype and device of the first floating-point or complex parameter.
-
-    Example:
-        >>> kind_of(nn.Linear(2, 2))
-        (torch.float32, device(type='cpu'))
-    """
-    parameters = (p for p in model.parameters() if p.is_floating_point() or p.is_complex())
-    found = next(parameters, None)
-    if found is None:
-        return torch.get_default_dtype(), torch.device("cpu")
-    return found.dtype, found.device
-
-
-def run(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the tensors that a copy of a model returns without gradients, under a fixed seed.
-
-    Example:
-        >>> [each.shape for each in run(nn.ReLU(), [torch.ones(2)])]
-        [torch.Size([2])]
-    """
-    devices = [each.device for each in inputs if each.device.type == "cuda"]
-    with quiet(), fork_rng(devices=devices[:1]), torch.no_grad():
-        return attempt(model, partial(_run, inputs), [*model.parameters()], "model")
-
-
-def _run(inputs: Sequence[Tensor], twin: nn.Module) -> list[Tensor]:
-    torch.manual_seed(0)
-    return [*leaves(twin(*inputs))]
-
-
-def leaves(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in dicts, lists, tuples and dataclasses.
-
-    Example:
-        >>> [each.ndim for each in leaves({"a": torch.ones(2), "b": [torch.ones(2, 2), None]})]
-        [1, 2]
-    """
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for each in cast("dict[Any, Any]", value).values():
-            yield from leaves(each)
-    elif isinstance(value, tuple | list):
-        for each in cast("Sequence[Any]", value):
-            yield from leaves(each)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from leaves(vars(value))
-
-
-def _record(twin: nn.Module, sizes: Sizes, fake: Any = None) -> list[Call]:
-    dtype, device = kind_of(twin)
+def _record(twin: nn.Module, sizes: InputSizes, fake: Any = None) -> list[Call]:
+    dtype, device = dtype_and_device(twin)
     recorder = _Recorder()
     with ExitStack() as stack:
         for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.follow(twin)):
@@ -271,7 +187,7 @@ class _Recorder(TorchFunctionMode):
     def follow(self, twin: nn.Module) -> Generator[None]:
         """Know at any time which module runs."""
         handles: list[Any] = []
-        for path, module in layers_of(twin).items():
+        for path, module in modules_by_path(twin).items():
             enter = partial(self._enter, path)
             handles.append(module.register_forward_pre_hook(cast("Callable[..., None]", enter)))
             handles.append(module.register_forward_hook(self._leave))

@@ -1,8 +1,8 @@
 """Copy a model so that nothing done to the copy reaches it."""
 
 import copy
-from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Container, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -149,28 +149,3 @@ def makes_weight(hook: Any) -> bool:
         False
     """
     return type(hook).__module__.startswith("torch.nn.utils")
-
-
-def layers_of(model: nn.Module) -> dict[str, nn.Module]:
-    """Return every module once, by its first qualified name.
-
-    Example:
-        >>> [*layers_of(nn.Sequential(nn.ReLU()))]
-        ['', '0']
-    """
-    return dict(cast("Iterator[tuple[str, nn.Module]]", model.named_modules()))
-
-
-def paths_of(model: nn.Module) -> dict[nn.Module, list[str]]:
-    """Return every module with all of its qualified names, in the order of the model.
-
-    Example:
-        >>> relu = nn.ReLU()
-        >>> paths_of(nn.Sequential(relu, relu))[relu]
-        ['0', '1']
-    """
-    found: dict[nn.Module, list[str]] = {}
-    walk = cast("Any", model).named_modules(remove_duplicate=False)
-    for path, module in cast("Iterator[tuple[str, nn.Module]]", walk):
-        found.setdefault(module, []).append(path)
-    return found

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoup.inspecting.calls import Call
-from autoup.inspecting.copies import layers_of, paths_of
+from autoup.inspecting.modules import modules_by_path, paths_by_module
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -62,7 +62,7 @@ def find_sites(model: nn.Module, calls: Sequence[Call] | None) -> list[Site]:
         >>> [site.kind for site in find_sites(nn.Sequential(nn.PixelShuffle(2)), None)]
         ['shuffle']
     """
-    modules = {module: paths[0] for module, paths in paths_of(model).items()}
+    modules = {module: paths[0] for module, paths in paths_by_module(model).items()}
     found = _from_calls(model, calls or ())
     seen = {site.module for site in found}
     before, after = _neighbours(modules)
@@ -103,7 +103,7 @@ def is_quantised(module: nn.Module) -> bool:
 
 
 def _from_calls(model: nn.Module, calls: Sequence[Call]) -> list[Site]:
-    by_path: Mapping[str, nn.Module] = layers_of(model)
+    by_path: Mapping[str, nn.Module] = modules_by_path(model)
     sites: dict[str, Site] = {}
     for call in calls:
         kind = _KINDS.get(call.name)

@@ -16,7 +16,7 @@ else:
     _Plain = object
 
 
-class ProjectedConvTransposeNd(_Plain):
+class BaseConvTransposeNd(_Plain):
     """The plain layer at smoothness 0; above, one that holds the guarantee at every step.
 
     Mixed in ahead of the PyTorch layer. Parameters and ``state_dict`` are the plain layer's;

@@ -13,14 +13,14 @@ from torch import nn
 from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.errors import warn
 from autoup.init import phase_equal_
-from autoup.layers.base import ProjectedConvTransposeNd
+from autoup.layers.base import BaseConvTransposeNd
 from autoup.layers.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
 from autoup.layers.smoothness import draw
 from autoup.solving.plan import plan_sizes
 from autoup.solving.solution import Solution
 
 
-class AutoConvTransposeNd(ProjectedConvTransposeNd):
+class AutoConvTransposeNd(BaseConvTransposeNd):
     """What the three layers share; mixed in ahead of the PyTorch layer."""
 
     _dims: ClassVar[int]
@@ -286,6 +286,13 @@ class AutoConvTranspose3d(AutoConvTransposeNd, nn.ConvTranspose3d):
 
     _dims = 3
     _plain = nn.ConvTranspose3d
+
+
+AUTO: dict[int, type[AutoConvTransposeNd]] = {
+    1: AutoConvTranspose1d,
+    2: AutoConvTranspose2d,
+    3: AutoConvTranspose3d,
+}
 
 
 def _check_options(bias: object, init: object, dtype: object) -> None:

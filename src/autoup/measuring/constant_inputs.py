@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoup.errors import first_line
-from autoup.inspecting.calls import Sizes, kind_of, run
+from autoup.inspecting.runs import InputSizes, dtype_and_device, run
 
 LEVELS = (-1.0, 0.5, 1.0, 2.0)
 _PERIODS = 6  # As many periods a picture must hold inside of its border.
@@ -43,7 +43,7 @@ class ConstantGrid:
 
 
 def measure_constants(
-    model: nn.Module, sizes: Sizes, periods: Sequence[Sequence[int]]
+    model: nn.Module, sizes: InputSizes, periods: Sequence[Sequence[int]]
 ) -> ConstantGrid | str:
     """Return the grid of the largest tensor that a model returns, or why there is none.
 
@@ -58,7 +58,7 @@ def measure_constants(
         >>> round(measure_constants(layer, ((1, 1, 32),), [(2,)]).spread, 3)
         0.316
     """
-    dtype, device = kind_of(model)
+    dtype, device = dtype_and_device(model)
     if device.type == "meta":
         return "the model is on the meta device and has no numbers"
     found: list[tuple[float, float, tuple[int, ...], tuple[int, ...]]] = []

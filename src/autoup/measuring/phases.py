@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoup.layers.base import ProjectedConvTransposeNd
+from autoup.inspecting.modules import kernel_in_use
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -53,7 +53,7 @@ def phase_spread(layer: nn.Module) -> float:
     if any(isinstance(each, nn.parameter.UninitializedParameter) for each in _parameters(layer)):
         raise ValueError("layer is lazy and has no weight yet: pass one batch through it first.")
     if isinstance(layer, _TRANSPOSED):
-        return kernel_spread(weight_of(layer), layer.stride, layer.dilation)
+        return kernel_spread(kernel_in_use(layer), layer.stride, layer.dilation)
     if isinstance(layer, nn.Sequential) and len(layer) in (2, 3):
         first, last = layer[0], layer[-1]
         between: Any = layer[1] if len(layer) == 3 else None
@@ -100,27 +100,6 @@ def kernel_spread(weight: Tensor, stride: Sequence[int], dilation: Sequence[int]
     return _relative(sums.flatten(2), None)
 
 
-def weight_of(layer: Any) -> Tensor:
-    """Return the kernel in use; a parametrisation that steps while training does not step here.
-
-    Example:
-        >>> weight_of(nn.ConvTranspose1d(1, 1, 2)).shape
-        torch.Size([1, 1, 2])
-    """
-    if isinstance(layer, ProjectedConvTransposeNd):
-        plain: Any = layer.to_plain()
-        return plain.weight
-    making = getattr(layer, "parametrizations", None)
-    modules = [each for each in making.modules() if each.training] if making is not None else []
-    for each in modules:
-        each.training = False
-    try:
-        return layer.weight
-    finally:
-        for each in modules:
-            each.training = True
-
-
 def shuffle_spread(
     conv: Any, r: int, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | None = None
 ) -> float:
@@ -132,7 +111,7 @@ def shuffle_spread(
         >>> shuffle_spread(conv, 2)
         0.0
     """
-    weight, bias = (weight_of(conv), conv.bias) if norm is None else _fold(conv, norm)
+    weight, bias = (kernel_in_use(conv), conv.bias) if norm is None else _fold(conv, norm)
     return _relative(*_split_channels(weight, bias, r))
 
 
@@ -159,7 +138,7 @@ def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor | None]:
         else _exact(conv.bias) - _exact(norm.running_mean)
     )
     bias = bias * scale + (_exact(norm.bias) if norm.affine else 0)
-    weight = _exact(weight_of(conv))
+    weight = _exact(kernel_in_use(conv))
     return weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias
 
 

@@ -9,15 +9,22 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from autoup.checks import check_flags, require_smoothness
-from autoup.decoding.builders import AUTO
-from autoup.decoding.capture import quiet
 from autoup.errors import ArtifactWarning, AutoupError, first_line, warn
-from autoup.inspecting.calls import Call, Sizes, check_sizes, kind_of, record, run
-from autoup.inspecting.copies import check_module, copy_model, layers_of, paths_of
+from autoup.inspecting.calls import Call, record
+from autoup.inspecting.copies import check_module, copy_model
+from autoup.inspecting.modules import modules_by_path, paths_by_module, paths_by_parameter
+from autoup.inspecting.runs import (
+    InputSizes,
+    check_input_size,
+    dtype_and_device,
+    quiet,
+    run,
+    shown,
+)
 from autoup.inspecting.sites import TRANSPOSED, find_sites
-from autoup.layers.conv_transpose import AutoConvTransposeNd
+from autoup.layers.conv_transpose import AUTO, AutoConvTransposeNd
 from autoup.repairing.folding import fold, plan_fold
-from autoup.repairing.remedies import Remedy, owners_of, plan_growth
+from autoup.repairing.remedies import Remedy, plan_growth
 from autoup.repairing.surgery import Journal, grow_layer
 
 _HOOKS = [name for name in vars(nn.Module()) if "_hooks" in name and "state_dict" not in name]
@@ -84,7 +91,7 @@ def repair(
         ConvTranspose2d(8, 4, kernel_size=(4, 4), stride=(2, 2), padding=(1, 1))
     """
     check_flags(inplace=inplace, even=even, fold_resize=fold_resize)
-    sizes = None if input_size is None else check_sizes(input_size)
+    sizes = None if input_size is None else check_input_size(input_size)
     order = None if smoothness is None else require_smoothness(smoothness)
     if order is not None and sizes is None:
         raise ValueError("smoothness needs input_size, from which each layer has its sizes.")
@@ -109,7 +116,7 @@ def repair(
 class _Change:
     """What is to be done to a model, the same for the copy and for the model itself."""
 
-    def __init__(self, sizes: Sizes | None, even: bool, fold: bool, order: int | None) -> None:
+    def __init__(self, sizes: InputSizes | None, even: bool, fold: bool, order: int | None) -> None:
         self.sizes, self.even, self.fold, self.order = sizes, even, fold, order
 
     def apply(self, model: nn.Module, journal: Journal) -> dict[str, str]:
@@ -135,10 +142,11 @@ class _Change:
 
     def _plan(self, model: nn.Module) -> list[Remedy]:
         """Plan all before anything changes: layers that share a weight are compared."""
-        paths, owners, layers = paths_of(model), owners_of(model), layers_of(model)
+        paths, modules = paths_by_module(model), modules_by_path(model)
+        owners = paths_by_parameter(model)
         sites = find_sites(model, self._record(model))
         found = [
-            plan_growth(site, owners, layers, even=self.even, smoothness=self.order or 0)
+            plan_growth(site, owners, modules, even=self.even, smoothness=self.order or 0)
             for site in sites
             if site.kind == "transposed"
         ]
@@ -153,8 +161,8 @@ class _Change:
     def _guarantee(
         self, model: nn.Module, journal: Journal, calls: list[Call] | None
     ) -> dict[str, str]:
-        paths, left = paths_of(model), dict[str, str]()
-        owners = owners_of(model)
+        paths, left = paths_by_module(model), dict[str, str]()
+        owners = paths_by_parameter(model)
         for site in find_sites(model, calls):
             layer: Any = site.module
             if site.kind != "transposed" or isinstance(layer, AutoConvTransposeNd):
@@ -174,7 +182,7 @@ class _Change:
 
 
 def _fold_into(model: nn.Module, remedy: Remedy, journal: Journal) -> None:
-    site, paths = remedy.site, paths_of(model)
+    site, paths = remedy.site, paths_by_module(model)
     assert site.module is not None
     assert site.conv is not None
     _put(model, paths[site.conv], fold(site.conv, remedy.enlargement), journal)
@@ -237,13 +245,13 @@ def _replace(layer: Any, in_size: Any, out_size: Any, order: int) -> nn.Module |
     return made.train(layer.training)
 
 
-def _prove(original: nn.Module, repaired: nn.Module, change: _Change, sizes: Sizes) -> None:
+def _prove(original: nn.Module, repaired: nn.Module, change: _Change, sizes: InputSizes) -> None:
     """Compare both models on random input; the guarantee, which changes outputs, left out.
 
     In double precision the change itself must be exact. The repaired model, whose folded
     kernels are rounded, must agree up to that.
     """
-    dtype, device = kind_of(original)
+    dtype, device = dtype_and_device(original)
     if device.type == "meta":
         raise ValueError(
             "model is on the meta device and has no numbers to compare: leave input_size out."
@@ -265,7 +273,7 @@ def _prove(original: nn.Module, repaired: nn.Module, change: _Change, sizes: Siz
         limit = _DIGITS * torch.finfo(precision).eps
         if not worst <= limit:
             raise AutoupError(
-                f"repair changed the output on random input of input_size={_shown(sizes)} by "
+                f"repair changed the output on random input of input_size={shown(sizes)} by "
                 f"{worst:.2g} of its largest value, more than {limit:.2g} ({precision}), so "
                 "nothing is repaired: code in the model may read kernel_size, padding or weight "
                 "of a layer. Call audit(model) for the layers, and repair those submodules alone "
@@ -273,13 +281,9 @@ def _prove(original: nn.Module, repaired: nn.Module, change: _Change, sizes: Siz
             )
 
 
-def _shown(sizes: Sizes) -> Any:
-    return sizes[0] if len(sizes) == 1 else list(sizes)
-
-
-def _compare(original: nn.Module, repaired: nn.Module, sizes: Sizes) -> float:
+def _compare(original: nn.Module, repaired: nn.Module, sizes: InputSizes) -> float:
     """Return the largest difference over the largest value of any tensor that they return."""
-    dtype, device = kind_of(original)
+    dtype, device = dtype_and_device(original)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(s, generator=generator, dtype=dtype).to(device) for s in sizes]
     wanted = run(original, inputs)

@@ -7,14 +7,13 @@ from typing import Any
 from torch import nn
 
 from autoup.inspecting.calls import Call
-from autoup.inspecting.copies import layers_of
 from autoup.inspecting.sites import TRANSPOSED, Site, is_quantised
-from autoup.layers.base import ProjectedConvTransposeNd
+from autoup.layers.base import BaseConvTransposeNd
 from autoup.repairing.growth import Growth, describe, grow
 from autoup.solving.flaws import AXES
 from autoup.solving.sizes import free_taps
 
-_FORWARDS = [each.forward for each in (*TRANSPOSED, ProjectedConvTransposeNd)]
+_FORWARDS = [each.forward for each in (*TRANSPOSED, BaseConvTransposeNd)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +33,6 @@ class Remedy:
     text: str = ""
     done: bool = True
     enlargement: tuple[int, ...] = ()
-
-
-def owners_of(model: nn.Module) -> dict[int, list[str]]:
-    """Return for each Parameter the modules that it belongs to, by its ``id``.
-
-    Example:
-        >>> layer = nn.Linear(1, 1)
-        >>> owners_of(nn.Sequential(layer, layer))[id(layer.weight)]
-        ['0']
-    """
-    owners: dict[int, list[str]] = {}
-    seen: set[tuple[int, int]] = set()
-    for path, module in layers_of(model).items():
-        for parameter in module.parameters(recurse=False):
-            key = id(module), id(parameter)
-            if key not in seen:
-                seen.add(key)
-                layer = path.partition(".parametrizations.")[0]
-                owners.setdefault(id(parameter), []).append(layer)
-    return owners
 
 
 def plan_growth(
@@ -76,7 +55,7 @@ def plan_growth(
     Example:
         >>> from autoup.inspecting.sites import find_sites
         >>> layer = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
-        >>> plan_growth(find_sites(layer, None)[0], owners_of(layer), {"": layer}).text
+        >>> plan_growth(find_sites(layer, None)[0], {}, {"": layer}).text
         'height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'
     """
     growths = tuple(_grow_axis(*axis, even, smoothness) for axis in axes_of(site))

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoup.inspecting.copies import makes_weight
-from autoup.measuring.phases import weight_of
+from autoup.inspecting.modules import kernel_in_use
 from autoup.repairing.growth import Growth
 from autoup.solving.solution import Solution
 
@@ -72,7 +71,7 @@ def grow_layer(layer: Any, growths: Sequence[Growth], journal: Journal, grown: s
     """
     mark = len(journal)
     shared = id(layer._parameters.get("weight")) in grown
-    old = kernel_of(layer).detach()
+    old = kernel_in_use(layer).detach()
     shape = old.shape
     names = ("kernel_size", "padding", "output_padding", "dilation")
     for name in names:
@@ -83,7 +82,7 @@ def grow_layer(layer: Any, growths: Sequence[Growth], journal: Journal, grown: s
         return ""
     for module in layer.modules():
         _grow_tensors(module, shape, growths, journal, grown)
-    made = kernel_of(layer).detach()
+    made = kernel_in_use(layer).detach()
     wanted = pad_kernel(old, growths)
     if made.shape != wanted.shape or not (
         made.is_meta or torch.allclose(made, wanted, rtol=1e-5, atol=0)
@@ -144,22 +143,6 @@ def pad_kernel(weight: Tensor, growths: Sequence[Growth]) -> Tensor:
         wide[tuple(place)] = weight
         weight = wide
     return weight
-
-
-def kernel_of(layer: Any) -> Tensor:
-    """Return the kernel in use, made anew by torch's own hooks where these make it.
-
-    Example:
-        >>> kernel_of(nn.ConvTranspose1d(1, 1, 3)).shape
-        torch.Size([1, 1, 3])
-    """
-    hooks = [hook for hook in layer._forward_pre_hooks.values() if makes_weight(hook)]
-    training, layer.training = layer.training, False
-    with torch.no_grad():
-        for hook in hooks:
-            hook(layer, None)
-    layer.training = training
-    return weight_of(layer)
 
 
 def _update_solutions(layer: Any, growths: Sequence[Growth], journal: Journal) -> None:
