@@ -1,10 +1,6 @@
 """What holds for the source as a whole."""
 
 import ast
-import os
-import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import autoup
@@ -95,21 +91,3 @@ def test_public_names_are_sorted_documented_and_shown_by_an_example():
 def test_no_file_has_the_name_of_a_public_function():
     functions = {name for name in autoup.__all__ if callable(getattr(autoup, name))}
     assert not functions & {name.split(".")[-1] for name in MODULES}
-
-
-def test_import_adds_under_50_ms_to_torch(tmp_path):
-    code = (
-        "import torch, time; start = time.perf_counter(); import autoup; "
-        "print(time.perf_counter() - start)"
-    )
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package is compiled once.
-
-    def run():
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment
-        )
-        return float(done.stdout)
-
-    run()
-    assert statistics.median(run() for _ in range(3)) < 0.05

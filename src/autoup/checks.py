@@ -83,14 +83,14 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def require_growth(in_size: int, out_size: int) -> None:
+def require_enlargement(in_size: int, out_size: int) -> None:
     """Refuse an output that is smaller than the input.
 
     Raises:
         ValueError: ``out_size < in_size``.
 
     Example:
-        >>> require_growth(14, 28)
+        >>> require_enlargement(14, 28)
     """
     if out_size < in_size:
         raise ValueError(

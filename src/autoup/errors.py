@@ -49,6 +49,17 @@ class ArtifactWarning(UserWarning):
     """
 
 
+class Refusal(Exception):  # noqa: N818
+    """Why one thing cannot be done, in words that fit behind its place; it never leaves autoup.
+
+    Whoever raises it knows the reason, whoever catches it knows the place and says both once.
+
+    Example:
+        >>> str(Refusal("it shares its weight"))
+        'it shares its weight'
+    """
+
+
 def warn(message: str) -> None:
     """Issue an ArtifactWarning that points at the first line outside of this package.
 

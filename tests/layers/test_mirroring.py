@@ -86,7 +86,7 @@ def test_groups_depthwise_and_dtypes_run(groups, dtype):
 def test_a_kernel_smaller_than_the_stride():
     conv = nn.Conv2d(2, 4, 1, stride=2)
     layer = AutoConvTranspose2d.mirror(conv, 14)
-    assert (layer.kernel_size, layer.solutions[0].exact) == ((2, 2), True)
+    assert (layer.kernel_size, layer.solutions[0].uniform) == ((2, 2), True)
     with pytest.warns(autoup.ArtifactWarning, match="7 dead lines .* adjoint=False"):
         AutoConvTranspose2d.mirror(conv, 14, adjoint=True)
 

@@ -493,7 +493,9 @@ class TestFold:
             def forward(self, x):
                 return self.up[0](x) + self.up(x) + self.up[1](self.also(x))
 
-        with pytest.warns(autoup.ArtifactWarning, match="also: stays: it is called more than once"):
+        with pytest.warns(
+            autoup.ArtifactWarning, match="also: stays, as it is called more than once"
+        ):
             repaired = repair(Twice(), (1, 1, 4, 4), fold_resize=True)
         assert isinstance(repaired.up[0], nn.Upsample)
         assert isinstance(repaired.also, nn.Upsample)

@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from autoup import InfeasibleError, Solution, candidates, solve
 from autoup.solving.sizes import convolved_size, nearest_strides, transposed_size
-from autoup.solving.solver import rank
+from autoup.solving.solver import best_solutions
 
 
 def covered_by_torch(found):
@@ -109,7 +109,7 @@ def test_kernel_equal_to_stride_wherever_the_output_is_a_multiple():
     for i in range(1, 30):
         for s in range(1, 9):
             found = solve(i, i * s)
-            assert (found.kernel_size, found.padding, found.exact) == (s, 0, True)
+            assert (found.kernel_size, found.padding, found.uniform) == (s, 0, True)
 
 
 def test_transposed_size_is_what_torch_makes_and_convolved_size_undoes_it():
@@ -129,7 +129,7 @@ def test_nearest_strides_are_the_nearest():
 def seconds(*sizes, **pins):
     best = []
     for _ in range(15):
-        rank.cache_clear()
+        best_solutions.cache_clear()
         start = time.perf_counter()
         solve(*sizes, **pins)
         best.append(time.perf_counter() - start)
@@ -146,7 +146,7 @@ def test_cost_does_not_grow_with_the_sizes(sizes):
     start = time.perf_counter()
     assert (found.even, found.uncovered) == (True, 0)
     assert found.border <= 2 * found.kernel_size
-    assert found.exact <= (found.shift == 0)
+    assert found.uniform <= (found.shift == 0)
     assert time.perf_counter() - start < 0.01
     assert len(str(found)) < 250
     assert len(found.explain()) < 900
@@ -161,7 +161,7 @@ def test_cost_with_a_dilation_stays_small_too():
 def test_border_and_exact_of_a_long_axis_equal_those_of_a_short_one():
     short, long = solve(13, 28), solve(10**9 + 1, 2 * 10**9 + 4)
     assert (short.kernel_size, short.padding) == (long.kernel_size, long.padding)
-    assert (short.border, short.exact) == (long.border, long.exact) == (4, False)
+    assert (short.border, short.uniform) == (long.border, long.uniform) == (4, False)
 
 
 def test_infeasible_error_names_the_nearest_that_works():

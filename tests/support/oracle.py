@@ -94,4 +94,4 @@ def assert_properties(found):
     assert found.uncovered == covered.count(0)
     assert found.border == sum(c < full for c, full in zip(covered, interior, strict=True))
     assert found.shift == -found.output_padding / 2
-    assert found.exact == (len(set(covered)) == 1 and found.output_padding == 0)
+    assert found.uniform == (len(set(covered)) == 1 and found.output_padding == 0)

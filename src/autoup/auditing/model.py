@@ -2,22 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isnan, prod
+from math import prod
 from typing import Any
 
 from torch import nn
 
-from autoup.auditing.positions import Positions, follow
+from autoup.auditing.positions import Positions, add_up, is_known, locate, ratios
 from autoup.auditing.reading import Reader
 from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
+from autoup.errors import Refusal
 from autoup.inspecting.calls import Call, record
 from autoup.inspecting.copies import check_module, copy_model, evaluate
 from autoup.inspecting.runs import check_input_size, dtype_and_device
 from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.measuring.constant_inputs import measure_constants
 
-Drift = tuple[float, ...]
+Way = list[tuple[int, ...]]
 
 
 def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditReport:
@@ -62,93 +63,31 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
     """
     checked = check_module("model", model)
     sizes = None if input_size is None else check_input_size(input_size)
-    name = type(checked).__name__
     twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
     calls = None if sizes is None else record(checked, sizes)
     sites, reader = find_sites(twin, calls), Reader(twin)
     rows = [reader.read(site) for site in sites]
-    notes = [*_notes(sites, twin, calls)]
+    report = AuditReport(type(checked).__name__, tuple(rows), notes=_notes(sites, twin, calls))
     if sizes is None or calls is None:
-        return AuditReport(name, tuple(rows), notes=tuple(notes))
-    dims = max((len(row.stride) for row in rows), default=2)
-    ends = [call for call in calls if call.returned and len(call.made) > dims]
-    last = max(ends, key=lambda call: prod(call.made[-dims:]), default=None)
-    places = follow(calls, dims)
-    rows = [_carry_to(row, site, last, places) for row, site in zip(rows, sites, strict=True)]
-    grid = measure_constants(checked, sizes, _periods(calls, sites, rows, last)) if rows else ""
-    if isinstance(grid, str) and grid:
-        notes.append(f"The grid on constant inputs was not measured: {grid}.")
-    return AuditReport(
-        name,
-        tuple(rows),
-        sizes,
-        sum(row.multiply_adds or 0 for row in rows) if rows else None,
-        None if last is None else _add_up(calls, sites, rows, places)[last],
-        None if last is None else _displaced(places[last]),
-        None if isinstance(grid, str) else grid,
-        tuple(notes),
-    )
+        return report
+    ways = _ways(calls, sites, rows)
+    report = _follow(replace(report, input_size=sizes), calls, sites, ways)
+    if not rows:
+        return report
+    report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
+    last, _ = _find_output(calls, ways)
+    try:
+        periods = _periods(ways[last] if last is not None else [])
+        return replace(report, constants=measure_constants(checked, sizes, periods))
+    except Refusal as refusal:
+        note = f"The grid on constant inputs was not measured: {refusal}."
+        return replace(report, notes=(*report.notes, note))
 
 
-def _displaced(positions: Positions) -> tuple[tuple[float, float], ...] | None:
-    return tuple(each.displaced() for each in positions) if _is_known(positions) else None
-
-
-def _carry_to(
-    row: Upsampling, site: Site, last: Call | None, places: Mapping[Call, Positions]
-) -> Upsampling:
-    """Return the row with its shift in pixels of the output."""
-    if last is None or not site.calls or len(row.shift) != len(places[last]):
-        return row
-    scales = _ratios(places[site.calls[0]], places[last])
-    drift = tuple(round(s * n, 9) for s, n in zip(row.shift, scales, strict=True))
-    return replace(row, drift=drift)
-
-
-def _is_known(positions: Positions) -> bool:
-    return not any(isnan(each.first) for each in positions)
-
-
-def _ratios(before: Positions, after: Positions) -> list[float]:
-    """Return how many pixels of one tensor a pixel of another spans along each axis."""
-    return [a.scale / b.scale for a, b in zip(before, after, strict=True)]
-
-
-def _add_up(
-    calls: Sequence[Call],
-    sites: Sequence[Site],
-    rows: Sequence[Upsampling],
-    places: Mapping[Call, Positions],
-) -> Mapping[Call, Drift]:
-    """Return how far what each call made lies off centre, in its own pixels.
-
-    Where several ways meet, the one that lies farthest off counts.
-    """
-    shifts = {call: row.shift for site, row in zip(sites, rows, strict=True) for call in site.calls}
-    drifts: dict[Call, Drift] = {}
-    for call in calls:
-        centred = (0.0,) * len(places[call])
-        found = [
-            tuple(
-                drift * scale
-                for drift, scale in zip(
-                    drifts[each], _ratios(places[each], places[call]), strict=True
-                )
-            )
-            for each in call.sources
-            if _is_known(places[each]) == _is_known(places[call])  # Not where pixels were lost.
-        ]
-        drift = max([centred, *found], key=lambda each: sum(map(abs, each)))
-        own = shifts.get(call, centred)
-        pairs = zip(drift, own, strict=len(own) == len(centred))
-        drifts[call] = tuple(round(a + b, 9) for a, b in pairs)
-    return drifts
-
-
-def _periods(
-    calls: Sequence[Call], sites: Sequence[Site], rows: Sequence[Upsampling], last: Call | None
-) -> list[tuple[int, ...]]:
-    """Return the periods that grids can have in the output: products of the last strides to it.
+def _ways(
+    calls: Sequence[Call], sites: Sequence[Site], rows: Sequence[Upsampling]
+) -> dict[Call, Way]:
+    """Return for each call the strides of the upsampling steps on the way to it.
 
     Where several ways meet, the one that enlarges most counts.
     """
@@ -157,11 +96,58 @@ def _periods(
         for site, row in zip(sites, rows, strict=True)
         for call in site.calls
     }
-    ways: dict[Call, list[tuple[int, ...]]] = {}
+    ways: dict[Call, Way] = {}
     for call in calls:
         way = max([[], *(ways[each] for each in call.sources)], key=lambda w: prod(map(prod, w)))
         ways[call] = [*way, strides[call]] if call in strides else way
-    way = ways[last] if last is not None else []
+    return ways
+
+
+def _find_output(calls: Sequence[Call], ways: Mapping[Call, Way]) -> tuple[Call | None, int]:
+    """Return the call that made the largest output, None without one, and its spatial axes.
+
+    An output has the axes of the last upsampling step before it; without one, the most of any.
+    """
+    most = max((len(stride) for way in ways.values() for stride in way), default=2)
+    found: list[tuple[Call, int]] = []
+    for call in calls:
+        dims = len(ways[call][-1]) if ways[call] else most
+        if call.returned and len(call.made) > dims:
+            found.append((call, dims))
+    return max(found, key=lambda each: prod(each[0].made[-each[1] :]), default=(None, most))
+
+
+def _follow(
+    report: AuditReport, calls: Sequence[Call], sites: Sequence[Site], ways: Mapping[Call, Way]
+) -> AuditReport:
+    """Add to a report where the output lies, and to each row its shift in pixels of the output."""
+    last, dims = _find_output(calls, ways)
+    if last is None:
+        return report
+    places, pairs = locate(calls, dims), [*zip(report.rows, sites, strict=True)]
+    shifts = {call: row.shift for row, site in pairs for call in site.calls}
+    end = places[last]
+    return replace(
+        report,
+        rows=tuple(_carry_to(row, site, places, end) for row, site in pairs),
+        drift=add_up(calls, shifts, places)[last],
+        displaced=tuple(each.displaced() for each in end) if is_known(end) else None,
+    )
+
+
+def _carry_to(
+    row: Upsampling, site: Site, places: Mapping[Call, Positions], end: Positions
+) -> Upsampling:
+    """Return the row with its shift in pixels of the output, where both have the same axes."""
+    if not site.calls or len(row.shift) != len(end):
+        return row
+    scales = ratios(places[site.calls[0]], end)
+    drift = tuple(round(s * n, 9) for s, n in zip(row.shift, scales, strict=True))
+    return replace(row, drift=drift)
+
+
+def _periods(way: Way) -> list[tuple[int, ...]]:
+    """Return the periods that grids can have at the end: products of the last strides to it."""
     periods: list[tuple[int, ...]] = []
     for stride in reversed(way):
         if periods and len(stride) != len(periods[-1]):
@@ -171,7 +157,7 @@ def _periods(
     return [period for period in periods if prod(period) > 1]
 
 
-def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None) -> list[str]:
+def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None) -> tuple[str, ...]:
     notes: list[str] = []
     if dtype_and_device(twin)[1].type == "meta":
         notes.append("The model is on the meta device: its weights were not looked at.")
@@ -183,4 +169,4 @@ def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None)
         )
     elif missed := [site.path for site in sites if not site.calls]:
         notes.append(f"This input does not reach {', '.join(missed)}.")
-    return notes
+    return tuple(notes)

@@ -7,13 +7,12 @@ puts the centre of pixel n at r*(n + 1/2) - 1/2. Where ways of different offsets
 and the largest are kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan, prod
 from typing import Any
 
-from autoup.inspecting.calls import Call
-from autoup.repairing.remedies import per_dim
+from autoup.inspecting.calls import Call, per_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,13 @@ class Position:
 Positions = tuple[Position, ...]
 
 
-def follow(calls: Sequence[Call], dims: int) -> dict[Call, Positions]:
+def locate(calls: Sequence[Call], dims: int) -> dict[Call, Positions]:
     """Return for each call where what it made lies in the input.
 
     Where that is lost, offsets are NaN from there on, and scales begin anew.
 
     Example:
-        >>> follow([], 2)
+        >>> locate([], 2)
         {}
     """
     found: dict[Call, Positions] = {}
@@ -92,6 +91,8 @@ def _join(sources: Sequence[Positions]) -> Positions | None:
 def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
     """Return where what a function made lies, given where what it read lies; None if unknown."""
     dims = len(here)
+    if call.axes not in (None, dims):  # Pixels of other axes than those that are followed.
+        return None
     if min(len(call.shape), len(call.made)) <= dims or len(size) < dims:
         return None
     if call.name in ("conv", "avg_pool", "max_pool"):
@@ -135,3 +136,62 @@ def _spread(call: Call, here: Positions, dims: int) -> Positions:
     )
     moves = zip(here, kernel, stride, padding, dilation, strict=True)
     return tuple(each.moved(1 / s, -(d * (k - 1) / 2 - p) / s) for each, k, s, p, d in moves)
+
+
+def is_known(positions: Positions) -> bool:
+    """Whether pixels were followed to here along every axis.
+
+    Example:
+        >>> is_known((Position(1.0, nan, nan),))
+        False
+    """
+    return not any(isnan(each.first) for each in positions)
+
+
+def ratios(before: Positions, after: Positions) -> list[float]:
+    """Return how many pixels of one tensor a pixel of another spans along each axis.
+
+    Example:
+        >>> ratios((Position(2.0, 0.0, 0.0),), (Position(1.0, 0.0, 0.0),))
+        [2.0]
+    """
+    return [a.scale / b.scale for a, b in zip(before, after, strict=True)]
+
+
+def add_up(
+    calls: Sequence[Call],
+    shifts: Mapping[Call, tuple[float, ...]],
+    places: Mapping[Call, Positions],
+) -> dict[Call, tuple[float, ...]]:
+    """Return how far what each call made lies off centre, in its own pixels.
+
+    Where several ways meet, the one that lies farthest off counts; a shift of other axes than
+    those that are followed does not.
+
+    Args:
+        calls: Of one forward pass.
+        shifts: What the upsampling calls among them shift by.
+        places: What ``locate`` returns.
+
+    Example:
+        >>> add_up([], {}, {})
+        {}
+    """
+    drifts: dict[Call, tuple[float, ...]] = {}
+    for call in calls:
+        centred = (0.0,) * len(places[call])
+        found = [
+            tuple(
+                drift * scale
+                for drift, scale in zip(
+                    drifts[each], ratios(places[each], places[call]), strict=True
+                )
+            )
+            for each in call.sources
+            if is_known(places[each]) == is_known(places[call])  # Not where pixels were lost.
+        ]
+        drift = max([centred, *found], key=lambda each: sum(map(abs, each)))
+        own = shifts.get(call, centred)
+        own = own if len(own) == len(centred) else centred
+        drifts[call] = tuple(round(a + b, 9) for a, b in zip(drift, own, strict=True))
+    return drifts

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, overload
 
+from autoup.auditing.counts import read_axes
 from autoup.auditing.html import render
-from autoup.auditing.upsampling import SEVERITIES, Upsampling, read_axes
+from autoup.auditing.upsampling import Upsampling
+from autoup.auditing.verdict import SEVERITIES
 from autoup.measuring.constant_inputs import ConstantGrid
 from autoup.solving.flaws import AXES, END, START
 
@@ -110,7 +112,7 @@ class AuditReport:
     def __str__(self) -> str:
         lines = [self.summary()]
         if self.rows:
-            lines += ["", *_table([HEADER, *(cells(row) for row in self.rows)]), ""]
+            lines += ["", *_lay_out([HEADER, *(cells(row) for row in self.rows)]), ""]
         told: dict[tuple[str, ...], list[str]] = {}
         for row in self.rows:
             if row.severity != "clean" or row.remedy:
@@ -222,7 +224,7 @@ def _each(values: Sequence[Any]) -> str:
     return shown[0] if len(set(shown)) == 1 else "x".join(shown)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def _lay_out(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay out columns; names and steps give way where the line would be longer than it may."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     room = _WIDTH - 2 * len(widths)

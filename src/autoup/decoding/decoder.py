@@ -16,7 +16,6 @@ from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoo
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
 from autoup.decoding.capture import Output, capture
 from autoup.decoding.inverses import undo
-from autoup.decoding.layouts import is_lost, map_order
 from autoup.decoding.operators import Norm
 from autoup.decoding.parts import Part, read_parts
 from autoup.decoding.steps import Point, read_steps, value_of, where
@@ -145,7 +144,7 @@ def _check_options(
 
 def _check_parts(parts: Sequence[Part], input_size: tuple[int, ...], tied: bool) -> None:
     """Refuse an encoder that has no spatial layer, or no convolution whose weight to share."""
-    spatial = [part for part in parts if part.kind in _SPATIAL and map_order(part.before.layout)]
+    spatial = [part for part in parts if part.kind in _SPATIAL and part.before.map_order]
     if not spatial:
         raise ValueError(
             "encoder has no spatial layer: mirror_decoder needs at least one convolution or "
@@ -237,7 +236,7 @@ def _dress(part: Part, worn: Sequence[Part]) -> list[Part]:
 
 def _fitted(norm: Norm, point: Point) -> Norm:
     """Return the kind of normalisation that fits a point of the encoder other than its own."""
-    order = map_order(point.layout)
+    order = point.map_order
     first = len(point.shape) == 2 or (order is not None and order[1] == 1)
     return replace(norm, shape=()) if first else replace(norm, kind="layer", shape=point.shape[-1:])
 
@@ -251,7 +250,7 @@ def _build_dress(part: Part, settings: Settings) -> tuple[str, nn.Module]:
 
 def _is_stage(part: Part) -> bool:
     """Whether a part of a map of pictures is a block, or changes the resolution."""
-    order = map_order(part.before.layout)
+    order = part.before.map_order
     if order is None or list(order) != sorted(order):
         return False
     changes = part.before.shape[2:] != part.after.shape[2:]
@@ -308,7 +307,7 @@ def _naming(part: Part, parts: Sequence[Part]) -> Generator[None]:
     except InfeasibleError as error:
         raise InfeasibleError(f"layer {part.step.name!r}: {error}") from None
     except ValueError as error:
-        lost = next((each for each in parts if is_lost(each.after.layout)), None)
+        lost = next((each for each in parts if each.after.is_lost), None)
         if lost is None:
             raise ValueError(f"layer {part.step.name!r}: {error}") from None
         raise ValueError(

@@ -19,7 +19,7 @@ from autoup.decoding.builders import (
     repeat_pixels,
     reshape,
 )
-from autoup.decoding.layouts import CHANNEL, map_order
+from autoup.decoding.layouts import CHANNEL
 from autoup.decoding.operators import (
     CONVOLUTIONS,
     MIXERS,
@@ -29,6 +29,7 @@ from autoup.decoding.operators import (
     order_of,
 )
 from autoup.decoding.parts import Part
+from autoup.inspecting.calls import per_dim
 from autoup.layers.conv_transpose import AUTO
 from autoup.solving.solver import solve
 
@@ -84,19 +85,14 @@ def _read_convolution(node: Node, dims: int, settings: Settings, bias: bool) -> 
         weight[1] * groups,
         weight[0],
         weight[2:],
-        stride=_each(argument(node, 3, "stride", 1), dims),
-        padding=padding if isinstance(padding, str) else _each(padding, dims),
-        dilation=_each(argument(node, 5, "dilation", 1), dims),
+        stride=per_dim(argument(node, 3, "stride", 1), dims),
+        padding=padding if isinstance(padding, str) else per_dim(padding, dims),
+        dilation=per_dim(argument(node, 5, "dilation", 1), dims),
         groups=groups,
         bias=bias or argument(node, 2, "bias", None) is not None,
         device="meta",
         dtype=settings.factory["dtype"],
     )
-
-
-def _each(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    entries = [value] if isinstance(value, int) else list(value)
-    return tuple(entries * dims if len(entries) == 1 else entries)
 
 
 def _solve_anew(conv: Any, part: Part, settings: Settings) -> nn.Module:
@@ -139,9 +135,9 @@ def _undo_transposed(part: Part, settings: Settings, bias: bool) -> Layers:
         weight[1] * groups,
         weight[0],
         tuple(weight[2:]),
-        stride=_each(argument(node, 3, "stride", 1), dims),
-        padding=_each(argument(node, 4, "padding", 0), dims),
-        dilation=_each(argument(node, 7, "dilation", 1), dims),
+        stride=per_dim(argument(node, 3, "stride", 1), dims),
+        padding=per_dim(argument(node, 4, "padding", 0), dims),
+        dilation=per_dim(argument(node, 7, "dilation", 1), dims),
         groups=groups,
         bias=bias or argument(node, 2, "bias", None) is not None,
         **settings.factory,
@@ -203,7 +199,7 @@ def _repeat(channels: int, in_size: Sizes, out_size: Sizes, settings: Settings) 
 
 def _read_map(part: Part) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Return the order of the map before a part, what is left of it behind, and its size."""
-    order = map_order(part.before.layout)
+    order = part.before.map_order
     if order is None or part.before.layout is None or part.after.layout is None:
         raise _unreadable(part)
     left = {
@@ -220,7 +216,7 @@ def _as_map(part: Part, shape: Sequence[int]) -> Layers:
     """Return the layers that put what is behind a part as batch, channels, space."""
     if prod(shape) != prod(part.after.shape):
         raise _unreadable(part)
-    layers = permute(map_order(part.after.layout) or range(len(part.after.shape)))
+    layers = permute(part.after.map_order or range(len(part.after.shape)))
     same = len(part.after.shape) == len(shape)
     return layers if same else layers + reshape(part.after.shape, shape)
 
@@ -229,7 +225,7 @@ def _undo_block(part: Part, settings: Settings, bias: bool) -> Layers:
     """Return one layer with weights for a whole block, and what brings its input into shape."""
     after, before = part.after, part.before
     tokens = any(len(dict(entry)) > 1 for entry in (before.layout or ())[1:])
-    if map_order(before.layout) and not (tokens and after.shape[:-1] == before.shape[:-1]):
+    if before.map_order and not (tokens and after.shape[:-1] == before.shape[:-1]):
         return _undo_map(part, settings, bias)
     layers, channels = Layers(), after.shape[-1]
     if len(before.shape) == 2 != len(after.shape):

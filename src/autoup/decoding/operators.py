@@ -60,30 +60,30 @@ def argument(node: Node, position: int, name: str, default: Any) -> Any:
     return node.kwargs.get(name, default)
 
 
-def order_of(node: Node, rank: int) -> tuple[int, ...] | None:
+def order_of(node: Node, ndim: int) -> tuple[int, ...] | None:
     """Return how an operator orders the dimensions of a tensor; None if it is another operator."""
     name = name_of(node)
-    order = list(range(rank))
+    order = list(range(ndim))
     if name == "permute":
         dims: Sequence[int] = argument(node, 1, "dims", order)
-        return tuple(dim % rank for dim in dims)
+        return tuple(dim % ndim for dim in dims)
     if name in ("transpose", "swapaxes", "swapdims", "t"):
         first, second = [argument(node, place, f"dim{place - 1}", place - 1) for place in (1, 2)]
         order[first], order[second] = order[second], order[first]
         return tuple(order)
     if name == "movedim":
-        return _moved(node, rank)
+        return _moved(node, ndim)
     return None
 
 
-def _moved(node: Node, rank: int) -> tuple[int, ...]:
+def _moved(node: Node, ndim: int) -> tuple[int, ...]:
     def dims(place: int, name: str) -> list[int]:
         value = argument(node, place, name, 0)
-        return [each % rank for each in ([value] if isinstance(value, int) else value)]
+        return [each % ndim for each in ([value] if isinstance(value, int) else value)]
 
     moved = dict(zip(dims(2, "destination"), dims(1, "source"), strict=True))
-    rest = iter([axis for axis in range(rank) if axis not in moved.values()])
-    return tuple(moved[axis] if axis in moved else next(rest) for axis in range(rank))
+    rest = iter([axis for axis in range(ndim) if axis not in moved.values()])
+    return tuple(moved[axis] if axis in moved else next(rest) for axis in range(ndim))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import torch
 
-from autoup.decoding.layouts import map_order
 from autoup.decoding.operators import (
     CONVOLUTIONS,
     ELEMENTWISE,
@@ -143,7 +142,7 @@ def _is_elementwise(step: Step) -> bool:
 def _keeps_channels(step: Step) -> bool:
     """Whether a map becomes a map or vector of as many channels, with no other new axis."""
     before, after = _labels(step.before), _labels(step.after)
-    if before is None or after is None or map_order(step.before.layout) is None:
+    if before is None or after is None or step.before.map_order is None:
         return False
     return set(after) <= set(before) and after.get(("C",)) == before.get(("C",))
 
@@ -158,18 +157,18 @@ def _labels(point: Point) -> dict[tuple[str, ...], int] | None:
 
 def _read_pads(step: Step, name: str) -> Pads | None:
     """Return what a padding adds, or a slice cuts off, in front of and behind each dimension."""
-    node, rank = step.nodes[0], len(step.before.shape)
+    node, ndim = step.nodes[0], len(step.before.shape)
     if name in ("pad", "constant_pad_nd"):
         amounts: list[int] = list(argument(node, 1, "pad", []))
         pairs = list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
-        return ((0, 0),) * (rank - len(pairs)) + tuple(pairs)
+        return ((0, 0),) * (ndim - len(pairs)) + tuple(pairs)
     if name == "slice" and argument(node, 4, "step", 1) == 1:
-        dim: int = argument(node, 1, "dim", 0) % rank
+        dim: int = argument(node, 1, "dim", 0) % ndim
         start: int = argument(node, 2, "start", 0) or 0
         whole, left = step.before.shape[dim], step.after.shape[dim]
         start = max(0, start + whole) if start < 0 else start
         return tuple(
-            (-start, start + left - whole) if axis == dim else (0, 0) for axis in range(rank)
+            (-start, start + left - whole) if axis == dim else (0, 0) for axis in range(ndim)
         )
     return None
 
@@ -245,7 +244,7 @@ def _fold_pads(parts: Sequence[Part], uneven: bool) -> list[Part]:
 def _takes(part: Part, padding: Part, uneven: bool) -> bool:
     """Whether a padding joins a part: where it is even, or does not enlarge the map by itself."""
     pads, sizes = padding.pads, zip(part.after.shape, padding.before.shape, strict=True)
-    if part.kind not in ("convolution", "resize") or map_order(part.before.layout) is None:
+    if part.kind not in ("convolution", "resize") or part.before.map_order is None:
         return False
     spatial = all(pair == (0, 0) for pair in pads[:2]) and min(map(min, pads)) >= 0
     grows = any(after > before for after, before in list(sizes)[2:])
@@ -277,7 +276,7 @@ def _merge(parts: Sequence[Part]) -> list[Part]:
 
 def _map_size(point: Point) -> tuple[int, ...] | None:
     """Return the spatial sizes of a map whose every dimension is one axis; None for others."""
-    order = map_order(point.layout)
+    order = point.map_order
     if order is None or any(len(entry) > 1 for entry in (point.layout or ())[1:]):
         return None
     return tuple(point.shape[axis] for axis in order[2:])

@@ -14,8 +14,18 @@ from typing import Any, cast
 import torch
 from torch.fx import Node
 
-from autoup.decoding import layouts as axes
-from autoup.decoding.layouts import Layout
+from autoup.decoding.layouts import (
+    CHANNEL,
+    Layout,
+    convolved,
+    is_lost,
+    map_order,
+    permuted,
+    reduced,
+    relabelled,
+    reshaped,
+    start,
+)
 from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, VIEWS, argument, name_of, order_of
 
 Edges = dict[Node, list[Node]]
@@ -34,6 +44,16 @@ class Point:
     node: Node
     shape: tuple[int, ...]
     layout: Layout | None
+
+    @property
+    def map_order(self) -> tuple[int, ...] | None:
+        """The order of dimensions that puts a map as batch, channels, space; None if not one."""
+        return map_order(self.layout)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a dimension mixes axes that cannot be told apart again."""
+        return is_lost(self.layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +95,9 @@ def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
     _check_batch(edges)
     if target is source:
         return []
-    passed, cuts = _dominators(edges, source, target)
-    layouts = _follow(passed, edges, source)
+    passed = _between(edges, target)
+    cuts = _dominators(passed, edges)
+    layouts = _read_layouts(passed, edges, source)
     points = [Point(n, tuple(value_of(n).shape), layouts.get(n)) for n in cuts]
     names, parameters = _Names(passed), set(program.graph_signature.inputs_to_parameters)
     place = {node: number for number, node in enumerate(passed)}
@@ -165,31 +186,34 @@ def _check_batch(edges: Edges) -> None:
             )
 
 
-def _dominators(edges: Edges, source: Node, target: Node) -> tuple[list[Node], list[Node]]:
-    """Return the nodes between input and output, and those of them that lie on every path."""
-    import networkx as nx  # Here, since it takes longer to import than the rest of this package.
-
-    passed = {target}
-    waiting = [target]
+def _between(edges: Edges, target: Node) -> list[Node]:
+    """Return the nodes that lie on any path from the input to ``target``, in order."""
+    passed, waiting = {target}, [target]
     while waiting:
-        for node in edges[waiting.pop()]:
-            if node not in passed:
-                passed.add(node)
-                waiting.append(node)
-    networkx = cast("Any", nx)
-    graph = networkx.DiGraph()
-    graph.add_edges_from((each, node) for node in passed for each in edges[node])
-    above: dict[Node, Node] = networkx.immediate_dominators(graph, source)
-    chain = [target]
-    while chain[-1] is not source:
-        chain.append(above[chain[-1]])
-    cuts = [node for node in reversed(chain) if isinstance(value_of(node), torch.Tensor)]
-    return [node for node in edges if node in passed], cuts
+        new = [node for node in edges[waiting.pop()] if node not in passed]
+        passed.update(new)
+        waiting += new
+    return [node for node in edges if node in passed]
 
 
-def _follow(nodes: Sequence[Node], edges: Edges, source: Node) -> dict[Node, Layout]:
+def _dominators(passed: Sequence[Node], edges: Edges) -> list[Node]:
+    """Return the nodes that lie on every path from the first to the last.
+
+    Edges lead forward in this order, so a path that misses a node has an edge that jumps over it.
+    """
+    place = {node: number for number, node in enumerate(passed)}
+    lands = [*range(len(passed))]  # How far the edges lead that begin at each node.
+    for node in passed:
+        for read in edges[node]:
+            lands[place[read]] = max(lands[place[read]], place[node])
+    farthest = accumulate(lands, max, initial=0)
+    cuts = [node for node, reach in zip(passed, farthest, strict=False) if reach <= place[node]]
+    return [node for node in cuts if isinstance(value_of(node), torch.Tensor)]
+
+
+def _read_layouts(nodes: Sequence[Node], edges: Edges, source: Node) -> dict[Node, Layout]:
     """Return what the dimensions of each tensor mean, where that is known."""
-    layouts = {source: axes.start(value_of(source).shape)}
+    layouts = {source: start(value_of(source).shape)}
     for node in nodes:
         value = value_of(node)
         if node is source:
@@ -212,23 +236,23 @@ def _candidates(
     name, layout = name_of(node).rstrip("_"), layouts[known[0]]
     dims = None if name == "getitem" else argument(node, 1, "dim", None)
     if order := order_of(node, len(layout)):
-        yield axes.permuted(layout, order)
+        yield permuted(layout, order)
     elif name in RESHAPES:
-        yield axes.reshaped(layout, shape)
+        yield reshaped(layout, shape)
     elif name.startswith("conv") and len(layout) == len(shape):
-        yield axes.convolved(layout, shape)
+        yield convolved(layout, shape)
     elif name == "linear":
-        yield (*layout[:-1], ((axes.CHANNEL, shape[-1]),))
+        yield (*layout[:-1], ((CHANNEL, shape[-1]),))
     elif name == "select":
-        yield axes.reduced(layout, [argument(node, 1, "dim", 0)], keepdim=False)
+        yield reduced(layout, [argument(node, 1, "dim", 0)], keepdim=False)
     elif dims is not None and len(layout) > len(shape):
-        yield axes.reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
+        yield reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
     for each in known:
         value = value_of(each)
         if isinstance(value, torch.Tensor) and tuple(value.shape) == shape:
             yield layouts[each]
     for each in known:
-        yield axes.relabelled(layouts[each], shape)
+        yield relabelled(layouts[each], shape)
 
 
 def where(node: Node) -> str:

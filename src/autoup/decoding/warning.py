@@ -38,7 +38,7 @@ def warn_of_artifacts(decoder: nn.Module, input_size: Sequence[int]) -> None:
     rows = [_HEADER, *(_row(name, layer.solutions) for name, layer in flawed.items())]
     warn(
         f"mirror_decoder: {len(flawed)} of {len(layers)} transposed convolutions are not clean.\n"
-        f"{_table(rows)}\n"
+        f"{_align(rows)}\n"
         f"{_describe(drifts)}{_advice(layers, input_size)}"
     )
 
@@ -80,7 +80,7 @@ def _row(name: str, solutions: Sequence[Solution]) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def _align(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join(f"  {line}" for line in lines)

@@ -8,7 +8,8 @@ fake ones that have shapes but no numbers. Where a model looks at numbers, it ru
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-from collections.abc import Callable, Generator
+import re
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,6 +49,7 @@ class Call:
         shape: Of the first tensor that it read.
         made: Shape of what it made.
         arguments: By name, for the functions that matter here.
+        axes: Spatial axes that it works on; None where it works on any number.
         users: The calls that read what it made.
         returned: Whether the model returned what it made.
         from_input: Whether it read an input of the model.
@@ -59,9 +61,21 @@ class Call:
     shape: tuple[int, ...]
     made: tuple[int, ...]
     arguments: dict[str, Any]
+    axes: int | None = None
     users: list["Call"] = field(default_factory=list)
     returned: bool = False
     from_input: bool = False
+
+
+def per_dim(value: Any, dims: int) -> tuple[Any, ...]:
+    """Return one number per axis of what torch's functions take: a number, or a sequence.
+
+    Example:
+        >>> per_dim(2, 2), per_dim([1], 2), per_dim((1, 2), 2)
+        ((2, 2), (1, 1), (1, 2))
+    """
+    entries = tuple(value) if isinstance(value, Sequence) else (value,)
+    return entries * dims if len(entries) == 1 else entries
 
 
 def record(model: nn.Module, sizes: InputSizes) -> list[Call]:
@@ -112,7 +126,7 @@ def _record(twin: nn.Module, sizes: InputSizes, fake: Any = None) -> list[Call]:
     dtype, device = dtype_and_device(twin)
     recorder = _Recorder()
     with ExitStack() as stack:
-        for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.follow(twin)):
+        for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.watch(twin)):
             stack.enter_context(context)
         if fake is not None:
             stack.enter_context(fake)
@@ -137,6 +151,15 @@ def _as_in_export() -> Generator[None]:
         yield
     finally:
         torch.compiler._is_compiling_flag = before  # pyright: ignore
+
+
+def _read_name(name: str, axes: int) -> tuple[str, int | None]:
+    """Return a function's name without dimensions, and the axes it works on, given its input's."""
+    whole = name.rstrip("_")
+    kind = re.sub("[123]d$", "", whole)
+    if kind != whole:
+        return kind, int(whole[-2])
+    return kind, {"interpolate": axes, "pixel_shuffle": 2}.get(kind)
 
 
 class _Recorder(TorchFunctionMode):
@@ -165,7 +188,7 @@ class _Recorder(TorchFunctionMode):
     def _write(
         self, name: str, args: Any, kwargs: Any, read: Any, shape: Any, made: list[Tensor]
     ) -> None:
-        kind = name.rstrip("_").removesuffix("1d").removesuffix("2d").removesuffix("3d")
+        kind, axes = _read_name(name, len(shape) - 2)
         names = _SIGNATURES.get(kind, ())
         arguments = {**dict(zip(names, args, strict=False)), **kwargs} if names else {}
         weight = arguments.get("weight")
@@ -175,7 +198,7 @@ class _Recorder(TorchFunctionMode):
         found = dict.fromkeys(self.made[each] for each in read)
         sources = tuple(call for call in found if call is not None)
         path = self._paths[-1] if self._paths else ""
-        call = Call(kind, path, sources, shape, tuple(made[0].shape), arguments)
+        call = Call(kind, path, sources, shape, tuple(made[0].shape), arguments, axes)
         call.from_input = None in found
         for source in sources:
             source.users.append(call)
@@ -184,7 +207,7 @@ class _Recorder(TorchFunctionMode):
             self.made[each] = call
 
     @contextmanager
-    def follow(self, twin: nn.Module) -> Generator[None]:
+    def watch(self, twin: nn.Module) -> Generator[None]:
         """Know at any time which module runs."""
         handles: list[Any] = []
         for path, module in modules_by_path(twin).items():

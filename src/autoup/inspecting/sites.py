@@ -121,7 +121,7 @@ def _from_calls(model: nn.Module, calls: Sequence[Call]) -> list[Site]:
             site.split = call.arguments.get("upscale_factor", split)
             site.blurred = _is_blurred(call, site.split)
         if kind != "transposed":
-            _follow(site, call, by_path)
+            _find_convolution(site, call, by_path)
             uses = [each for each in calls if site.conv_calls and _same(each, site.conv_calls[0])]
             site.conv_uses = len(uses)
     return [*sites.values()]
@@ -159,7 +159,7 @@ def _shuffles(call: Call) -> int:
     return r if fits and tuple(cut.made) == shape else 0
 
 
-def _follow(site: Site, call: Call, by_path: Mapping[str, nn.Module]) -> None:
+def _find_convolution(site: Site, call: Call, by_path: Mapping[str, nn.Module]) -> None:
     """Find the convolution beside a shuffle or a resize along the data."""
     near, back, first = call, site.kind == "shuffle", len(site.calls) == 1
     if back and call.name != "pixel_shuffle":
@@ -170,6 +170,8 @@ def _follow(site: Site, call: Call, by_path: Mapping[str, nn.Module]) -> None:
             return
         near = ways[0]
         if near.name == "conv":
+            if near.axes != call.axes and call.axes is not None:
+                return
             module = by_path.get(near.path)
             own = isinstance(module, CONV)
             if first:

@@ -16,11 +16,11 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from autoup.checks import per_axis, require_smoothness
 from autoup.errors import InfeasibleError
-from autoup.solving.flaws import AXES, Remedy, describe
+from autoup.solving.flaws import AXES, Advice, describe
 from autoup.solving.plan import Plan, make_plan
-from autoup.solving.sizes import convolved_size, free_taps
+from autoup.solving.sizes import convolved_size, free_taps, least_kernel
 from autoup.solving.solution import Solution
-from autoup.solving.solver import rank
+from autoup.solving.solver import best_solutions
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -92,12 +92,12 @@ def read_mirror(
         _mirror_axis(name, axis, size, adjoint, pin, m)
         for name, axis, size, pin in zip(AXES[dims], axes, out_sizes, pins, strict=True)
     )
-    remedies = [
-        _remedies(axis, size, adjoint, pin, m)
+    advice = [
+        _advise(axis, size, adjoint, pin, m)
         for axis, size, pin in zip(axes, out_sizes, pins, strict=True)
     ]
     shifts = tuple(_shift(axis, found) for axis, found in zip(axes, solutions, strict=True))
-    return Mirror(checked, make_plan(solutions, describe(solutions, remedies, m)), shifts)
+    return Mirror(checked, make_plan(solutions, describe(solutions, advice, m)), shifts)
 
 
 def check_agreement(
@@ -244,10 +244,10 @@ def _clean(axis: _Axis, i: int, o: int, pin: int | None, m: int) -> Solution:
     """
     k, d = axis.kernel_size, axis.dilation
     if axis.stride > 1 or pin is not None:
-        return rank(i, o, pin, axis.stride, d if axis.stride == 1 else 1, m=m)[0]
+        return best_solutions(i, o, pin, axis.stride, d if axis.stride == 1 else 1, m=m)[0]
     if axis.before == axis.after:
         return Solution(i, o, k, 1, axis.before, 0, d)
-    return rank(i, o, k + 1, 1, d)[0]
+    return best_solutions(i, o, k + 1, 1, d)[0]
 
 
 def _adjoint(axis: _Axis, i: int, o: int, m: int) -> Solution:
@@ -262,8 +262,8 @@ def _adjoint(axis: _Axis, i: int, o: int, m: int) -> Solution:
     if m and (free_taps(k, s, m) < 1 or gcd(s, d) > 1):
         raise InfeasibleError(
             f"the adjoint of kernel_size={k}, stride={s}, dilation={d} cannot have smoothness={m}, "
-            f"which takes {1 + m * (s - 1)} taps or more and a dilation that shares no factor with "
-            "the stride. The nearest that works is adjoint=False; or smoothness=0."
+            f"which takes {least_kernel(s, m)} taps or more and a dilation that shares no factor "
+            "with the stride. The nearest that works is adjoint=False; or smoothness=0."
         )
     return Solution(i, o, k, s, p, (o + 2 * p - d * (k - 1) - 1) % s, d)
 
@@ -273,11 +273,11 @@ def _shift(axis: _Axis, found: Solution) -> float:
     return found.dilation * (found.kernel_size - 1) / 2 - found.padding - encoder
 
 
-def _remedies(axis: _Axis, o: int, adjoint: bool, pin: int | None, m: int) -> list[Remedy]:
+def _advise(axis: _Axis, o: int, adjoint: bool, pin: int | None, m: int) -> list[Advice]:
     def clean(size: int) -> Solution:
         return _clean(axis, axis.convolve(size), size, None, m)
 
-    options: list[Remedy] = []
+    options: list[Advice] = []
     if adjoint:
         options.append(("adjoint=False", partial(clean, o)))
     if pin is not None:

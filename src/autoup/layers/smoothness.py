@@ -19,6 +19,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from autoup.solving.sizes import free_taps
+
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _LARGEST = 64  # Longer sums lose digits, and axis by axis is then quicker too.
 
@@ -96,7 +98,7 @@ def draw(weight: Tensor, stride: Sequence[int], groups: int, m: int) -> None:
         True
     """
     kernel_size = weight.shape[2:]
-    free = prod((k - m * (s - 1)) / s for k, s in zip(kernel_size, stride, strict=True))
+    free = prod(free_taps(k, s, m) / s for k, s in zip(kernel_size, stride, strict=True))
     bound = (3 / max(1, weight.shape[0] // groups * free)) ** 0.5
     with torch.no_grad():
         # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
@@ -108,7 +110,7 @@ def draw(weight: Tensor, stride: Sequence[int], groups: int, m: int) -> None:
 
 def _projector(k: int, s: int, m: int) -> Tensor:
     """Return P of one axis; the columns of B stay far from dependent, so QR is exact enough."""
-    boxes = torch.eye(k - m * (s - 1), dtype=torch.float64, device="cpu")
+    boxes = torch.eye(free_taps(k, s, m), dtype=torch.float64, device="cpu")
     for _ in range(m):
         shifted = [torch.nn.functional.pad(boxes, (0, 0, j, s - 1 - j)) for j in range(s)]
         boxes = torch.stack(shifted).sum(0)

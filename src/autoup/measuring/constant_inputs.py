@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoup.errors import first_line
+from autoup.errors import Refusal, first_line
 from autoup.inspecting.runs import InputSizes, dtype_and_device, run
 
 LEVELS = (-1.0, 0.5, 1.0, 2.0)
@@ -44,13 +44,16 @@ class ConstantGrid:
 
 def measure_constants(
     model: nn.Module, sizes: InputSizes, periods: Sequence[Sequence[int]]
-) -> ConstantGrid | str:
-    """Return the grid of the largest tensor that a model returns, or why there is none.
+) -> ConstantGrid:
+    """Return the grid of the largest tensor that a model returns.
 
     Args:
         model: Of which copies run.
         sizes: Of its inputs.
         periods: That the grid may have, one per axis; the largest that fits is taken.
+
+    Raises:
+        Refusal: There is nothing to measure, or the model does not run on constants.
 
     Example:
         >>> layer = nn.ConvTranspose1d(1, 1, 3, 2, 1, 1)
@@ -60,7 +63,7 @@ def measure_constants(
     """
     dtype, device = dtype_and_device(model)
     if device.type == "meta":
-        return "the model is on the meta device and has no numbers"
+        raise Refusal("the model is on the meta device and has no numbers")
     found: list[tuple[float, float, tuple[int, ...], tuple[int, ...]]] = []
     for level in LEVELS:
         inputs = [torch.full(size, level, dtype=dtype, device=device) for size in sizes]
@@ -68,14 +71,16 @@ def measure_constants(
         try:
             made = [each for each in run(model, inputs) if _is_picture(each, dims)]
         except Exception as error:  # What ran without arithmetic need not run with it.
-            return f"on inputs of {level:g} the model raises {_name(error)}"
+            raise Refusal(f"on inputs of {level:g} the model raises {_name(error)}") from error
         if not made:
-            return "the model returns no finite tensor with as many axes"
+            raise Refusal("the model returns no finite tensor with as many axes")
         picture = max(made, key=lambda each: prod(each.shape[-dims:]))
         shape = tuple(picture.shape[-dims:])
         fits = [tuple(p) for p in periods if len(p) == dims and _fits(p, shape)]
         if not fits:
-            return f"the output of {shape} holds fewer than {_PERIODS + 2} periods of the grid"
+            raise Refusal(
+                f"the output of {shape} holds fewer than {_PERIODS + 2} periods of the grid"
+            )
         period = max(fits, key=max)
         found.append((_spread(picture, period), level, period, shape))
     spread, level, period, shape = max(found)

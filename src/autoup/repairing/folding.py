@@ -7,17 +7,14 @@ is the reversed, dilated one convolved with a box of s, of d*(k - 1) + s taps, a
 d*(k - 1) - p. What lies outside is zero in both, so it is exact at the border too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from autoup.inspecting.copies import HOOKS
-from autoup.inspecting.sites import CONV, TRANSPOSED, Site
-from autoup.repairing.remedies import Remedy, per_dim_float
+from autoup.inspecting.sites import CONV, TRANSPOSED
 
 
 def fold(conv: Any, scale: Sequence[int]) -> nn.Module:
@@ -65,75 +62,3 @@ def _fold_kernel(conv: Any, scale: Sequence[int]) -> Tensor:
         )
         made[(..., *places)] += turned
     return made
-
-
-def plan_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> Remedy:
-    """Return how a nearest resize and the convolution behind it become one layer.
-
-    Args:
-        site: A resize.
-        paths: All modules of the model with their qualified names.
-    """
-    reason = _cannot_fold(site, paths)
-    if reason:
-        return Remedy(site, (), f"stays: {reason}", done=False)
-    scale = scales_of(site)
-    conv: Any = site.conv
-    assert scale is not None
-    kernel = tuple(
-        d * (k - 1) + s for k, d, s in zip(conv.kernel_size, conv.dilation, scale, strict=True)
-    )
-    few, many = 1, 1
-    for k, s, wide in zip(conv.kernel_size, scale, kernel, strict=True):
-        few, many = few * wide, many * k * s
-    return Remedy(
-        site,
-        text=f"with {site.partner} into one transposed convolution, kernel_size="
-        f"{kernel}, stride={scale}: {few} products an input pixel, not {many}",
-        enlargement=scale,
-    )
-
-
-def scales_of(site: Site) -> tuple[int, ...] | None:
-    """Return by how much a resize enlarges along each axis; None where that is no integer.
-
-    Example:
-        >>> conv = nn.Conv2d(1, 1, 3)
-        >>> scales_of(Site("resize", "up", nn.Upsample(scale_factor=2), conv=conv))
-        (2, 2)
-    """
-    module: Any = site.module
-    given = None if module is None else module.scale_factor
-    conv: Any = site.conv
-    if given is None or conv is None:
-        return None
-    scale = per_dim_float(given, len(conv.kernel_size))
-    whole = tuple(int(each) for each in scale)
-    return whole if whole == scale and min(whole) >= 1 else None
-
-
-def _cannot_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> str:
-    module, conv = site.module, site.conv
-    found: Any = conv
-    if module is None:
-        return "a function makes it, so that only its code can change"
-    if getattr(module, "mode", "") not in ("nearest", "nearest-exact"):
-        return f"mode {getattr(module, 'mode', None)!r} takes more than one transposed convolution"
-    if conv is None or not site.direct:
-        return "no convolution reads it alone and at once"
-    if scales_of(site) is None:
-        return "its enlargement is no integer, or bound to one size"
-    if type(conv) not in CONV or parametrize.is_parametrized(conv):
-        return f"{site.partner} is no plain convolution"
-    if any(len(paths[each]) > 1 for each in (module, conv)):
-        return "one of the two is used in several places"
-    if max(len(site.calls), site.conv_uses) > 1:
-        return "it is called more than once"
-    if any(vars(each)[name] for each in (module, conv) for name in HOOKS):
-        return "hooks watch one of the two"
-    if found.padding_mode != "zeros" or isinstance(found.padding, str) or set(found.stride) != {1}:
-        return f"{site.partner} is strided, or not padded by a number of zeros"
-    reach = zip(found.kernel_size, found.dilation, found.padding, strict=True)
-    if any(p > d * (k - 1) for k, d, p in reach):
-        return f"{site.partner} pads more than its kernel reaches"
-    return ""

@@ -96,24 +96,16 @@ def _grow_even(k: int, s: int, p: int, a: int, d: int, least: int) -> Growth:
     return Growth(wide, p + d * front, left, d, front, front + behind)
 
 
-def describe(k: int, s: int, p: int, a: int, d: int, growth: Growth, *, even: bool = True) -> str:
-    """Say what the growth does, and what it cannot do.
+def shortfalls(s: int, growth: Growth, *, even: bool = True) -> list[str]:
+    """Say what the growth of a kernel cannot do at stride ``s``.
 
     Example:
-        >>> describe(3, 2, 1, 1, 1, grow(3, 2, 1, 1))
-        'kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'
-        >>> describe(3, 2, 1, 0, 1, grow(3, 2, 1, 0))
-        'kernel_size 3 stays uneven: with stride 2 and an odd output, 4 takes output padding'
+        >>> shortfalls(2, grow(3, 2, 1, 0))
+        ['kernel_size 3 stays uneven: with stride 2 and an odd output, 4 takes output padding']
+        >>> shortfalls(2, grow(3, 2, 1, 1))
+        []
     """
     said: list[str] = []
-    if growth.spacing > 1:
-        said.append(f"dilation {d} -> 1")
-    if growth.changes:
-        said.append(f"kernel_size {k} -> {growth.kernel_size} by zero taps")
-    if growth.padding != p:
-        said.append(f"padding {p} -> {growth.padding}")
-    if growth.output_padding != a:
-        said.append(f"output_padding {a} -> {growth.output_padding}")
     if growth.output_padding:
         said.append(
             f"output_padding {growth.output_padding} stays: stride {s} is even, the output odd"
@@ -126,4 +118,23 @@ def describe(k: int, s: int, p: int, a: int, d: int, growth: Growth, *, even: bo
             wide = -(-growth.kernel_size // s) * s
             reason = f"with stride {s} and an odd output, {wide} takes output padding"
         said.append(f"kernel_size {growth.kernel_size} stays uneven: {reason}")
-    return ", ".join(said)
+    return said
+
+
+def describe(k: int, s: int, p: int, a: int, d: int, growth: Growth, *, even: bool = True) -> str:
+    """Say what the growth does, and what it cannot do.
+
+    Example:
+        >>> describe(3, 2, 1, 1, 1, grow(3, 2, 1, 1))
+        'kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'
+    """
+    said: list[str] = []
+    if growth.spacing > 1:
+        said.append(f"dilation {d} -> 1")
+    if growth.changes:
+        said.append(f"kernel_size {k} -> {growth.kernel_size} by zero taps")
+    if growth.padding != p:
+        said.append(f"padding {p} -> {growth.padding}")
+    if growth.output_padding != a:
+        said.append(f"output_padding {a} -> {growth.output_padding}")
+    return ", ".join([*said, *shortfalls(s, growth, even=even)])

@@ -1,33 +1,18 @@
 """Repair the upsampling layers of a model without changing what it computes."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from autoup.checks import check_flags, require_smoothness
-from autoup.errors import ArtifactWarning, AutoupError, first_line, warn
-from autoup.inspecting.calls import Call, record
+from autoup.errors import AutoupError, warn
 from autoup.inspecting.copies import check_module, copy_model
-from autoup.inspecting.modules import modules_by_path, paths_by_module, paths_by_parameter
-from autoup.inspecting.runs import (
-    InputSizes,
-    check_input_size,
-    dtype_and_device,
-    quiet,
-    run,
-    shown,
-)
-from autoup.inspecting.sites import TRANSPOSED, find_sites
-from autoup.layers.conv_transpose import AUTO, AutoConvTransposeNd
-from autoup.repairing.folding import fold, plan_fold
-from autoup.repairing.remedies import Remedy, plan_growth
-from autoup.repairing.surgery import Journal, grow_layer
+from autoup.inspecting.runs import InputSizes, check_input_size, dtype_and_device, quiet, run, shown
+from autoup.repairing.change import Change
+from autoup.repairing.surgery import Journal
 
-_HOOKS = [name for name in vars(nn.Module()) if "_hooks" in name and "state_dict" not in name]
 _DIGITS = 512  # Differences of so many roundings are none: sums run in another order.
 
 
@@ -102,150 +87,18 @@ def repair(
     if state_dict is not None:
         original.load_state_dict(state_dict)
     repaired = copy_model("model", original)
-    change = _Change(sizes, even, fold_resize, order)
+    change = Change(sizes, even, fold_resize, order)
     left = change.apply(repaired, Journal())
     if sizes is not None:
         _prove(original, repaired, change, sizes)
     if inplace:
         _transfer(model, change, state_dict)
     if left:
-        warn("repair: " + _table(left))
+        warn("repair: " + _listing(left))
     return model if inplace else repaired
 
 
-class _Change:
-    """What is to be done to a model, the same for the copy and for the model itself."""
-
-    def __init__(self, sizes: InputSizes | None, even: bool, fold: bool, order: int | None) -> None:
-        self.sizes, self.even, self.fold, self.order = sizes, even, fold, order
-
-    def apply(self, model: nn.Module, journal: Journal) -> dict[str, str]:
-        """Change a model; return what stays as it is, with the reasons."""
-        left = self.keep_function(model, journal)
-        if self.order is not None:
-            left.update(self._guarantee(model, journal, self._record(model)))
-        return left
-
-    def keep_function(self, model: nn.Module, journal: Journal) -> dict[str, str]:
-        """Grow and fold."""
-        left: dict[str, str] = {}
-        grown: set[int] = set()
-        for remedy in self._plan(model):
-            reason = "" if remedy.done else remedy.text
-            if remedy.growths:
-                reason = grow_layer(remedy.site.module, remedy.growths, journal, grown) or reason
-            elif remedy.enlargement:
-                _fold_into(model, remedy, journal)
-            if reason:
-                left[remedy.site.path] = reason
-        return left
-
-    def _plan(self, model: nn.Module) -> list[Remedy]:
-        """Plan all before anything changes: layers that share a weight are compared."""
-        paths, modules = paths_by_module(model), modules_by_path(model)
-        owners = paths_by_parameter(model)
-        sites = find_sites(model, self._record(model))
-        found = [
-            plan_growth(site, owners, modules, even=self.even, smoothness=self.order or 0)
-            for site in sites
-            if site.kind == "transposed"
-        ]
-        resizes = [site for site in sites if site.kind == "resize" and self.fold]
-        return found + [plan_fold(site, paths) for site in resizes]
-
-    def _record(self, model: nn.Module) -> list[Call] | None:
-        if self.sizes is None:
-            return None
-        return record(model, self.sizes)
-
-    def _guarantee(
-        self, model: nn.Module, journal: Journal, calls: list[Call] | None
-    ) -> dict[str, str]:
-        paths, left = paths_by_module(model), dict[str, str]()
-        owners = paths_by_parameter(model)
-        for site in find_sites(model, calls):
-            layer: Any = site.module
-            if site.kind != "transposed" or isinstance(layer, AutoConvTransposeNd):
-                continue
-            reason = _cannot_guarantee(layer, owners)
-            if not reason and not site.calls:
-                reason = "is not reached by this input, so that its sizes are not known"
-            if not reason:
-                sizes = site.calls[0].shape[2:], site.calls[0].made[2:]
-                made = _replace(layer, *sizes, self.order or 0)
-                reason = made if isinstance(made, str) else ""
-                if not isinstance(made, str):
-                    _put(model, paths[layer], made, journal)
-            if reason:
-                left[site.path] = f"stays without smoothness: {reason}"
-        return left
-
-
-def _fold_into(model: nn.Module, remedy: Remedy, journal: Journal) -> None:
-    site, paths = remedy.site, paths_by_module(model)
-    assert site.module is not None
-    assert site.conv is not None
-    _put(model, paths[site.conv], fold(site.conv, remedy.enlargement), journal)
-    identity = nn.Identity().train(site.module.training)
-    _put(model, paths[site.module], identity, journal)
-
-
-def _put(model: nn.Module, paths: Sequence[str], module: nn.Module, journal: Journal) -> None:
-    """Put a module in place of another, wherever that stands."""
-    for path in paths:
-        if not path:
-            raise ValueError("model is one layer, which cannot be replaced: wrap it in Sequential.")
-        parent, _, name = path.rpartition(".")
-        children: dict[str, Any] = model.get_submodule(parent)._modules  # pyright: ignore
-        journal.set_entry(children, name, module)
-
-
-def _cannot_guarantee(layer: Any, owners: Mapping[int, Sequence[str]]) -> str:
-    if type(layer) not in TRANSPOSED:
-        return f"{type(layer).__name__} is no plain layer"
-    if parametrize.is_parametrized(layer) or "weight" not in layer._parameters:
-        return "its weight is made by a parametrisation"
-    if len(set(owners[id(layer.weight)])) > 1:
-        return "it shares its weight"
-    return ""
-
-
-def _replace(layer: Any, in_size: Any, out_size: Any, order: int) -> nn.Module | str:
-    """Return the AutoConvTranspose with a layer's Parameters, or why there is none."""
-    rest: dict[str, Any] = {"groups": layer.groups, "bias": layer.bias is not None}
-    try:
-        with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-            made = AUTO[len(layer.kernel_size)](
-                layer.in_channels,
-                layer.out_channels,
-                tuple(in_size),
-                tuple(out_size),
-                kernel_size=layer.kernel_size,
-                stride=layer.stride,
-                dilation=layer.dilation,
-                smoothness=order,
-                init="torch",
-                device="meta",
-                **rest,
-            )
-    except ValueError as error:
-        return first_line(error)
-    settings = [
-        (each.padding, each.output_padding, each.kernel_size, each.stride) for each in (made, layer)
-    ]
-    if settings[0] != settings[1]:
-        return (
-            f"for {in_size} -> {out_size} the solver pads by {made.padding} and "
-            f"{made.output_padding}, this layer by {layer.padding} and {layer.output_padding}"
-        )
-    made.weight, made.bias = layer.weight, layer.bias
-    made._prepare()  # pyright: ignore[reportPrivateUsage]
-    for name in _HOOKS:
-        vars(made)[name] = vars(layer)[name]
-    return made.train(layer.training)
-
-
-def _prove(original: nn.Module, repaired: nn.Module, change: _Change, sizes: InputSizes) -> None:
+def _prove(original: nn.Module, repaired: nn.Module, change: Change, sizes: InputSizes) -> None:
     """Compare both models on random input; the guarantee, which changes outputs, left out.
 
     In double precision the change itself must be exact. The repaired model, whose folded
@@ -307,7 +160,7 @@ def _difference(wanted: Tensor, made: Tensor) -> float:
     return float((wanted - made).abs().max()) / (largest or 1.0)
 
 
-def _transfer(model: nn.Module, change: _Change, state_dict: Mapping[str, Any] | None) -> None:
+def _transfer(model: nn.Module, change: Change, state_dict: Mapping[str, Any] | None) -> None:
     """Do to the model what was done to its copy; all of it, or nothing."""
     journal = Journal()
     before = None
@@ -323,7 +176,7 @@ def _transfer(model: nn.Module, change: _Change, state_dict: Mapping[str, Any] |
         raise
 
 
-def _table(left: Mapping[str, str]) -> str:
+def _listing(left: Mapping[str, str]) -> str:
     lines = "\n".join(f"  {name or 'the model'}: {reason}" for name, reason in left.items())
     count = len(left)
     return f"{count} layer{'s' * (count != 1)} not repaired, or not wholly.\n{lines}"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoup.errors import Refusal
 from autoup.inspecting.modules import kernel_in_use
 from autoup.repairing.growth import Growth
 from autoup.solving.solution import Solution
@@ -49,7 +50,7 @@ class Journal:
                 setattr(owner, name, value)
 
 
-def grow_layer(layer: Any, growths: Sequence[Growth], journal: Journal, grown: set[int]) -> str:
+def grow_layer(layer: Any, growths: Sequence[Growth], journal: Journal, grown: set[int]) -> None:
     """Grow the kernel of a layer; Parameters remain the objects they are.
 
     What a parametrisation, weight normalisation or pruning makes the kernel of grows with it.
@@ -60,18 +61,19 @@ def grow_layer(layer: Any, growths: Sequence[Growth], journal: Journal, grown: s
         journal: Takes the changes down.
         grown: The ``id`` of Parameters that are grown already; shared ones grow once.
 
-    Returns:
-        Why it was left as it is; empty if it has grown.
+    Raises:
+        Refusal: What makes the kernel cannot grow; the layer is as it was.
 
     Example:
         >>> from autoup.repairing.growth import grow
         >>> layer = nn.ConvTranspose1d(1, 1, 3, 2, 1, 1)
-        >>> grow_layer(layer, [grow(3, 2, 1, 1)], Journal(), set()), layer
-        ('', ConvTranspose1d(1, 1, kernel_size=(4,), stride=(2,), padding=(1,)))
+        >>> grow_layer(layer, [grow(3, 2, 1, 1)], Journal(), set())
+        >>> layer
+        ConvTranspose1d(1, 1, kernel_size=(4,), stride=(2,), padding=(1,))
     """
     mark = len(journal)
     shared = id(layer._parameters.get("weight")) in grown
-    old = kernel_in_use(layer).detach()
+    old = kernel_in_use(layer)
     shape = old.shape
     names = ("kernel_size", "padding", "output_padding", "dilation")
     for name in names:
@@ -79,17 +81,16 @@ def grow_layer(layer: Any, growths: Sequence[Growth], journal: Journal, grown: s
         journal.set(layer, name, value)
     _update_solutions(layer, growths, journal)
     if shared:
-        return ""
+        return
     for module in layer.modules():
         _grow_tensors(module, shape, growths, journal, grown)
-    made = kernel_in_use(layer).detach()
+    made = kernel_in_use(layer)
     wanted = pad_kernel(old, growths)
     if made.shape != wanted.shape or not (
         made.is_meta or torch.allclose(made, wanted, rtol=1e-5, atol=0)
     ):
         journal.undo(mark)
-        return "stays, as what makes its weight does not keep zero taps at zero"
-    return ""
+        raise Refusal("what makes its weight does not keep zero taps at zero")
 
 
 def _grow_tensors(

@@ -10,7 +10,7 @@ AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
 END = {"length": "end", "depth": "back", "height": "bottom", "width": "right"}
 
-Remedy = tuple[str, Callable[[], Solution]]
+Advice = tuple[str, Callable[[], Solution]]
 
 
 def flaws(solution: Solution, axes: Sequence[str], smoothness: int = 0) -> list[str]:
@@ -40,7 +40,7 @@ def flaws(solution: Solution, axes: Sequence[str], smoothness: int = 0) -> list[
 
 
 def describe(
-    solutions: Sequence[Solution], remedies: Sequence[Sequence[Remedy]], smoothness: int = 0
+    solutions: Sequence[Solution], advice: Sequence[Sequence[Advice]], smoothness: int = 0
 ) -> str | None:
     """Say for each axis what a picture will show and what to change; None if all is clean.
 
@@ -57,13 +57,13 @@ def describe(
             sentences.append(
                 f"{' and '.join(axes)} {solution.in_size} -> {solution.out_size} "
                 f"(kernel_size={solution.kernel_size}, stride={solution.stride}): "
-                f"{'; '.join(shown)}.{_first_clean(remedies[solutions.index(solution)])}"
+                f"{'; '.join(shown)}.{_first_clean(advice[solutions.index(solution)])}"
             )
     return " ".join(sentences) or None
 
 
-def _first_clean(remedies: Sequence[Remedy]) -> str:
-    for text, solve in remedies:
+def _first_clean(advice: Sequence[Advice]) -> str:
+    for text, solve in advice:
         try:
             solution = solve()
         except (InfeasibleError, ValueError):

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from autoup.checks import per_axis, require_growth, require_smoothness
+from autoup.checks import per_axis, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
-from autoup.solving.flaws import AXES, Remedy, describe
+from autoup.solving.flaws import AXES, Advice, describe
 from autoup.solving.solution import Solution
-from autoup.solving.solver import rank
+from autoup.solving.solver import best_solutions
 
 Axes = tuple[int, ...]
 
@@ -108,24 +108,24 @@ def _plan_sizes(
         )
     )
     for i, o, *_ in axes:
-        require_growth(i, o)
+        require_enlargement(i, o)
     solutions = tuple(
         _solve_axis(name, axis, m) for name, axis in zip(AXES[dims], axes, strict=True)
     )
-    remedies = [_remedies(*axis, m) for axis in axes]
-    return make_plan(solutions, describe(solutions, remedies, m))
+    advice = [_advise(*axis, m) for axis in axes]
+    return make_plan(solutions, describe(solutions, advice, m))
 
 
 def _solve_axis(name: str, axis: tuple[int, int, int | None, int | None, int], m: int) -> Solution:
     try:
-        return rank(*axis, m=m)[0]
+        return best_solutions(*axis, m=m)[0]
     except InfeasibleError as error:
         raise InfeasibleError(f"{name}: {error}") from None
 
 
-def _remedies(i: int, o: int, k: int | None, s: int | None, d: int, m: int) -> list[Remedy]:
+def _advise(i: int, o: int, k: int | None, s: int | None, d: int, m: int) -> list[Advice]:
     """Return what a user may change, the smallest change first."""
-    options: list[Remedy] = []
+    options: list[Advice] = []
     if k is not None:
         options.append(("leave kernel_size unpinned", partial(_best, i, o, s, d, m)))
     if s is not None:
@@ -141,4 +141,4 @@ def _remedies(i: int, o: int, k: int | None, s: int | None, d: int, m: int) -> l
 
 
 def _best(i: int, o: int, s: int | None, d: int, m: int) -> Solution:
-    return rank(i, o, None, s, d, m=m)[0]
+    return best_solutions(i, o, None, s, d, m=m)[0]

@@ -8,6 +8,8 @@ where s = d = 1 leaves a = 0 alone. Smoothness m takes k >= 1 + m*(s - 1).
 
 from math import gcd
 
+from autoup.solving.sizes import least_kernel
+
 
 def reachable_sizes(i: int, k: int, s: int, d: int, smallest: int) -> range:
     """Return the output sizes of at least ``smallest`` that this kernel and stride reach.
@@ -76,7 +78,7 @@ kernel_size unpinned.
     kernel, best = _nearest_kernel(i, o, 1, strides, d, m)
     return (
         f"{i} -> {o} with kernel_size={k} cannot have smoothness={m}, which takes "
-        f"{1 + m * (stride - 1)} taps or more at stride={stride}. The nearest that work are "
+        f"{least_kernel(stride, m)} taps or more at stride={stride}. The nearest that work are "
         f"kernel_size={kernel} (stride={best}), or smoothness={(k - 1) // (stride - 1)}; "
         "or leave kernel_size unpinned."
     )
@@ -101,7 +103,7 @@ no tap reaches the pixels between. The nearest that work are dilation=1, or smoo
 def _nearest_kernel(
     i: int, o: int, k: int, strides: tuple[int, ...], d: int, m: int
 ) -> tuple[int, int]:
-    return min((next_kernel(i, o, max(k, 1 + m * (s - 1)), s, d), s) for s in strides)
+    return min((next_kernel(i, o, max(k, least_kernel(s, m)), s, d), s) for s in strides)
 
 
 def _words(sizes: range) -> str:

@@ -61,6 +61,16 @@ def nearest_strides(i: int, o: int) -> tuple[int, ...]:
     return (s,) if left_over < i else (s + 1,) if left_over > i else (s, s + 1)
 
 
+def least_kernel(s: int, m: int, free: int = 1) -> int:
+    """Return the smallest kernel that the guarantee of order m leaves so many taps free.
+
+    Example:
+        >>> least_kernel(2, m=1), least_kernel(2, m=1, free=2), least_kernel(3, m=2)
+        (2, 3, 5)
+    """
+    return free + m * (s - 1)
+
+
 def free_taps(k: int, s: int, m: int) -> int:
     """Return how many taps of k the guarantee of order m against grids leaves free.
 
@@ -70,7 +80,7 @@ def free_taps(k: int, s: int, m: int) -> int:
         >>> free_taps(4, s=2, m=1), free_taps(2, s=2, m=1), free_taps(3, s=3, m=2)
         (3, 1, -1)
     """
-    return k - m * (s - 1)
+    return k - least_kernel(s, m, free=0)
 
 
 def extra_size(i: int, wanted: int, k: int, s: int, p: int, d: int) -> int:

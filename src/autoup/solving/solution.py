@@ -28,7 +28,7 @@ class Solution:
         ValueError: The parameters do not take ``in_size`` to ``out_size``.
 
     Example:
-        >>> Solution(14, 28, kernel_size=2, stride=2).exact
+        >>> Solution(14, 28, kernel_size=2, stride=2).uniform
         True
     """
 
@@ -86,7 +86,7 @@ class Solution:
         return overlap.coverage(*self._window())
 
     @property
-    def exact(self) -> bool:
+    def uniform(self) -> bool:
         """Whether the coverage is the same everywhere and there is no output padding."""
         return self.output_padding == 0 and overlap.is_uniform(*self._window())
 

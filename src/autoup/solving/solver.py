@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import gcd
 
-from autoup.checks import as_int, require_growth, require_smoothness
+from autoup.checks import as_int, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving import overlap
 from autoup.solving.reach import sharing, too_small, unreachable
-from autoup.solving.sizes import free_taps, nearest_strides
+from autoup.solving.sizes import free_taps, least_kernel, nearest_strides
 from autoup.solving.solution import Solution
 
 
@@ -118,9 +118,9 @@ def candidates(
         [2, 4, 6]
     """
     in_size, out_size = as_int("in_size", in_size), as_int("out_size", out_size)
-    require_growth(in_size, out_size)
+    require_enlargement(in_size, out_size)
     return list(
-        rank(
+        best_solutions(
             in_size,
             out_size,
             None if kernel_size is None else as_int("kernel_size", kernel_size),
@@ -133,7 +133,7 @@ def candidates(
 
 
 @lru_cache(maxsize=4096)
-def rank(
+def best_solutions(
     i: int, o: int, k: int | None, s: int | None, d: int, limit: int = 1, m: int = 0
 ) -> tuple[Solution, ...]:
     """Return the first ``limit`` solutions in order; checked ints in, ``None`` for unpinned.
@@ -144,7 +144,7 @@ def rank(
         InfeasibleError: The pinned kernel cannot reach ``o``, or smoothness m is impossible.
 
     Example:
-        >>> rank(13, 28, None, None, 1)[0].kernel_size
+        >>> best_solutions(13, 28, None, None, 1)[0].kernel_size
         4
     """
     strides = nearest_strides(i, o) if s is None else (s,)
@@ -210,7 +210,7 @@ def _free(i: int, o: int, s: int, d: int, limit: int, m: int) -> Iterator[Soluti
     Which places are reached repeats with d: of the output paddings that agree modulo 2d the
     smallest comes first. Smoothness m leaves two taps free.
     """
-    fewest = 2 + m * (s - 1) if m else 1
+    fewest = least_kernel(s, m, free=2) if m else 1
     complete = gcd(s, d) == 1 and i >= d
     for a in range(2 if complete else min(max(s, d), 2 * d * limit)):
         steps = {s} if complete else {1, s}
