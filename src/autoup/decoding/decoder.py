@@ -26,7 +26,7 @@ from autoup.layers.conv_transpose import AutoConvTransposeNd
 
 _LAST = 0.1  # Scale of the last layer at the start.
 _STAGES = ("block", "resolution")
-_WORN = ("norm", "activation")
+_FOLLOWING = ("norm", "activation")
 _SPATIAL = ("convolution", "transposed", "resize", "block")
 _WEIGHTED = ("convolution", "transposed", "linear", "block")
 
@@ -100,7 +100,7 @@ def mirror_decoder(
         {"device": end.device, "dtype": end.dtype},
     )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        decoder = _build(parts, settings, refine, calm=init == "phase_equal" and not tied)
+        decoder = _build(parts, settings, refine, small_start=init == "phase_equal" and not tied)
     _check_result(decoder, end, sizes)
     if output_activation is not None:
         decoder.add_module("output_activation", output_activation)
@@ -168,35 +168,38 @@ def _sharer(program: torch.export.ExportedProgram, encoder: nn.Module, tied: boo
     return share
 
 
-def _build(parts: Sequence[Part], settings: Settings, refine: int, *, calm: bool) -> nn.Sequential:
+def _build(
+    parts: Sequence[Part], settings: Settings, refine: int, *, small_start: bool
+) -> nn.Sequential:
     """Undo the layers from the last to the first.
 
     The normalisation and activation that follow a layer of the encoder follow the mirror of
-    the next one, so that channels fit. The mirror of the first layer with weights stays bare.
+    the next one, so that channels fit. The mirror of the first layer with weights, the last of
+    the decoder, stays bare.
     """
-    layers, worn = _sort(parts)
+    layers, following = _sort(parts)
     weighted = [number for number, part in enumerate(layers) if part.kind in _WEIGHTED]
     first = weighted[0] if weighted else len(layers)
     children = _Children()
     for number in range(len(layers) - 1, -1, -1):
-        part, bare = layers[number], number <= first
-        dress = [] if bare else _dress(part, worn[number - 1])
+        part, is_last = layers[number], number <= first
+        followers = [] if is_last else _followers(part, following[number - 1])
         if part.kind == "block":
-            bias = not any(each.norm for each in dress)
+            bias = not any(each.norm for each in followers)
         else:  # In the encoder, a normalisation may stand in for the bias of its first layer.
-            bias = bare and any(each.norm for each in worn[number])
+            bias = is_last and any(each.norm for each in following[number])
         with _naming(part, parts):
             made = undo(part, settings, bias=bias)
-            if calm and number == first:
+            if small_start and number == first:
                 _start_small(made)
-            dressed = [(each.step.name, _build_dress(each, settings)) for each in dress]
+            behind = [(each.step.name, _build_follower(each, settings)) for each in followers]
         if part.kind == "block":
-            children.put(part.step.name, made + [layer for _, layer in dressed])
+            children.put(part.step.name, made + [layer for _, layer in behind])
         else:
             children.put(part.step.name, made)
-            for name, layer in dressed:
+            for name, layer in behind:
                 children.put(name, [layer])
-        if not bare and _is_stage(part):
+        if not is_last and _is_stage(part):
             children.put(f"{part.step.name}.refine", _refine(part, parts, refine, settings))
     return nn.Sequential(children.modules)
 
@@ -213,25 +216,25 @@ def _start_small(layers: Layers) -> None:
 def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:
     """Return the layers, and for each the normalisations and activations that follow it."""
     layers: list[Part] = []
-    worn: list[list[Part]] = []
+    following: list[list[Part]] = []
     for part in parts:
-        if part.kind not in _WORN:
+        if part.kind not in _FOLLOWING:
             layers.append(part)
-            worn.append([])
+            following.append([])
         elif layers:
-            worn[-1].append(part)
-    return layers, worn
+            following[-1].append(part)
+    return layers, following
 
 
-def _dress(part: Part, worn: Sequence[Part]) -> list[Part]:
+def _followers(part: Part, following: Sequence[Part]) -> list[Part]:
     """Return what follows the mirror of a part; what is missing behind a block comes from it."""
-    dress = list(worn)
+    followers = list(following)
     here = replace(part.step, after=part.before)
-    if part.kind == "block" and part.norm and not any(each.norm for each in worn):
-        dress.insert(0, Part("norm", here, norm=_fitted(part.norm, part.before)))
-    if part.kind == "block" and part.activation and not any(each.activation for each in worn):
-        dress.append(Part("activation", here, activation=part.activation))
-    return dress
+    if part.kind == "block" and part.norm and not any(each.norm for each in following):
+        followers.insert(0, Part("norm", here, norm=_fitted(part.norm, part.before)))
+    if part.kind == "block" and part.activation and not any(each.activation for each in following):
+        followers.append(Part("activation", here, activation=part.activation))
+    return followers
 
 
 def _fitted(norm: Norm, point: Point) -> Norm:
@@ -241,7 +244,7 @@ def _fitted(norm: Norm, point: Point) -> Norm:
     return replace(norm, shape=()) if first else replace(norm, kind="layer", shape=point.shape[-1:])
 
 
-def _build_dress(part: Part, settings: Settings) -> tuple[str, nn.Module]:
+def _build_follower(part: Part, settings: Settings) -> tuple[str, nn.Module]:
     if part.norm:
         return "norm", build_norm(part.norm, part.after.shape, settings)
     assert part.activation

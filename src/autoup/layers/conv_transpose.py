@@ -5,7 +5,7 @@ One implementation serves 1d, 2d and 3d; the three classes name the PyTorch laye
 
 from collections.abc import Sequence
 from math import gcd
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import nn
@@ -14,10 +14,12 @@ from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.errors import warn
 from autoup.init import phase_equal_
 from autoup.layers.base import BaseConvTransposeNd
-from autoup.layers.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
+from autoup.layers.mirroring import Conv, check_agreement, inherit, read_mirror, tied_weight
 from autoup.layers.smoothness import draw
 from autoup.solving.plan import plan_sizes
 from autoup.solving.solution import Solution
+
+_PLANNED = "_planned"  # Where `mirror` leaves for the constructor what it has read.
 
 
 class AutoConvTransposeNd(BaseConvTransposeNd):
@@ -51,14 +53,16 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
         dtype: torch.dtype | None = None,
     ) -> None:
         _check_options(bias, init, dtype)
+        mirror: Mirror | None = self.__dict__.pop(_PLANNED, None)
+        shift: tuple[float, ...] | None = None
         rest: dict[str, Any] = {"groups": groups, "bias": bias, "device": device, "dtype": dtype}
-        if encoder is None:
-            shift = None
+        if mirror is None and encoder is not None:
+            mirror = read_mirror(encoder, out_size, self._dims, False, kernel_size, smoothness)
+        if mirror is None:
             plan = plan_sizes(
                 self._dims, in_size, out_size, kernel_size, stride, dilation, smoothness
             )
         else:
-            mirror = _as_mirror(encoder, out_size, self._dims, kernel_size, smoothness)
             check_agreement(mirror, in_channels, out_channels, in_size, stride, dilation, groups)
             plan, shift = mirror.plan, mirror.round_trip_shift
             rest = inherit(mirror.conv, bias, device, dtype)
@@ -128,21 +132,16 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
 kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         """
         check_flags(adjoint=adjoint, tied=tied)
-        mirror = read_mirror(
-            encoder,
-            out_size,
-            cls._dims,
-            adjoint=adjoint,
-            kernel_size=kernel_size,
-            smoothness=smoothness,
-        )
+        mirror = read_mirror(encoder, out_size, cls._dims, adjoint, kernel_size, smoothness)
         shared = tied_weight(mirror.conv, adjoint, device, dtype) if tied else None
-        layer = cls(
+        layer = cls.__new__(cls)
+        layer.__dict__[_PLANNED] = mirror  # What the constructor has no arguments for.
+        layer.__init__(
             mirror.conv.out_channels,
             mirror.conv.in_channels,
             mirror.plan.in_size,
             mirror.plan.out_size,
-            encoder=cast("Conv", mirror),
+            encoder=mirror.conv,
             bias=bias,
             smoothness=smoothness,
             init=init,
@@ -311,13 +310,3 @@ def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
         raise ValueError(f"groups ({groups}) must divide in_channels ({in_channels}).")
     if as_int("out_channels", out_channels) % groups:
         raise ValueError(f"groups ({groups}) must divide out_channels ({out_channels}).")
-
-
-def _as_mirror(
-    encoder: object, out_size: object, dims: int, kernel_size: object, smoothness: object
-) -> Mirror:
-    if isinstance(encoder, Mirror):
-        return encoder
-    return read_mirror(
-        encoder, out_size, dims, adjoint=False, kernel_size=kernel_size, smoothness=smoothness
-    )

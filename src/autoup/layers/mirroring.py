@@ -61,9 +61,8 @@ def read_mirror(
     conv: object,
     out_size: object,
     dims: int,
-    *,
-    adjoint: bool,
-    kernel_size: object,
+    adjoint: bool = False,
+    kernel_size: object = None,
     smoothness: object = 0,
 ) -> Mirror:
     """Plan the mirror of ``conv`` for an input of ``out_size``.
@@ -75,7 +74,7 @@ def read_mirror(
         ValueError: ``conv`` is lazy, or has no output at this size.
 
     Example:
-        >>> mirror = read_mirror(nn.Conv2d(1, 8, 3, 2, 1), 28, 2, adjoint=False, kernel_size=None)
+        >>> mirror = read_mirror(nn.Conv2d(1, 8, 3, 2, 1), 28, 2)
         >>> mirror.plan.arguments["kernel_size"], mirror.round_trip_shift
         ((2, 2), (0.5, 0.5))
     """
@@ -115,7 +114,7 @@ def check_agreement(
         ValueError: A channel number, size, stride, dilation or group number disagrees.
 
     Example:
-        >>> mirror = read_mirror(nn.Conv2d(1, 8, 3, 2, 1), 28, 2, adjoint=False, kernel_size=None)
+        >>> mirror = read_mirror(nn.Conv2d(1, 8, 3, 2, 1), 28, 2)
         >>> check_agreement(mirror, 8, 1, 14, None, 1, 1)
     """
     conv, plan, dims = mirror.conv, mirror.plan, len(mirror.plan.in_size)
