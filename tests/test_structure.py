@@ -1,6 +1,8 @@
 """What holds for the source as a whole."""
 
 import ast
+import pkgutil
+import re
 from pathlib import Path
 
 import autoup
@@ -91,3 +93,12 @@ def test_public_names_are_sorted_documented_and_shown_by_an_example():
 def test_no_file_has_the_name_of_a_public_function():
     functions = {name for name in autoup.__all__ if callable(getattr(autoup, name))}
     assert not functions & {name.split(".")[-1] for name in MODULES}
+
+
+def test_the_architecture_page_names_what_is_there():
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    wings = "|".join(BELOW)
+    named = re.findall(rf"`((?:{wings})\.[\w.]+)`", page)
+    assert len(named) > 40
+    for name in named:
+        assert pkgutil.resolve_name(f"autoup.{name}"), name

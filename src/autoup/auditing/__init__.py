@@ -1,1 +1,5 @@
-"""Find every upsampling step of a model and say what is wrong with it."""
+"""Find every upsampling step of a model and say what is wrong with it.
+
+`model` goes from a model to its `report`; `reading` fills one row, an `upsampling`, from `counts`,
+the `convolution` beside the step and the `verdict`. `positions` follows where pixels lie.
+"""

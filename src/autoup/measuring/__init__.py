@@ -1,1 +1,1 @@
-"""How much grid there is, in pictures, in kernels, on constant inputs."""
+"""How much grid there is: in pictures, in kernels, in what a model makes of constant inputs."""
