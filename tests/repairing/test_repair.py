@@ -388,7 +388,7 @@ class TestInPlace:
             assert torch.equal(a, b)
 
     def test_nothing_changes_where_the_second_layer_fails(self, monkeypatch):
-        import autoup.repairing.model as repairing
+        from autoup.repairing import change as repairing
 
         model = nn.Sequential(*(nn.ConvTranspose2d(2, 2, 3, 2, 1, 1) for _ in range(2)))
         before = copy.deepcopy(model)

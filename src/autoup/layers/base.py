@@ -84,10 +84,11 @@ class BaseConvTransposeNd(_Plain):
         return project(weight, projectors)
 
     def _prepare(self) -> None:
+        """Make the projectors for the parameters as they are."""
+        made = None
         if self.smoothness:
-            self._projectors = make_projectors(
-                self.kernel_size, self.stride, self.smoothness, self.weight
-            )
+            made = make_projectors(self.kernel_size, self.stride, self.smoothness, self.weight)
+        self.__dict__["_projectors"] = made
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Follow the parameters to another device or dtype, exactly: neither is a cast back."""

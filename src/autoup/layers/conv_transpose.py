@@ -70,9 +70,8 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
         if plan.artifacts:
             warn(f"{type(self).__name__}: {plan.artifacts}")
         # Not by setattr: Module's own is slow, and reset_parameters needs them before it is set up.
-        self.__dict__.update(in_size=plan.in_size, out_size=plan.out_size)
-        self.__dict__.update(solutions=plan.solutions, round_trip_shift=shift)
-        self.__dict__.update(init=init, smoothness=smoothness, _projectors=None)
+        self.__dict__.update(in_size=plan.in_size, out_size=plan.out_size, solutions=plan.solutions)
+        self.__dict__.update(init=init, smoothness=smoothness, round_trip_shift=shift)
         super().__init__(in_channels, out_channels, **plan.arguments, **rest)  # pyright: ignore[reportUnknownMemberType]
         self._prepare()
 
