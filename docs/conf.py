@@ -14,7 +14,7 @@ nitpick_ignore_regex = [  # Types that are not described here.
     ("py:.*", r"autoup\..*ConstantGrid"),
 ]
 
-myst_enable_extensions = ["attrs_block", "dollarmath"]
+myst_enable_extensions = ["attrs_block"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
