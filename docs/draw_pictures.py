@@ -34,6 +34,7 @@ DOUBLE = Solution(4, 8, kernel_size=4, stride=2, padding=1)
 CLASSIC = Solution(4, 8, kernel_size=3, stride=2, padding=1, output_padding=1)
 
 matplotlib.rcParams.update({"font.size": 9, "svg.hashsalt": "autoup", "axes.titlesize": 9})
+matplotlib.rcParams["figure.constrained_layout.h_pad"] = 0.1  # inches
 
 
 # What the pictures are made of.
