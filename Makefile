@@ -32,7 +32,7 @@ docs: .venv/.docs
 	@echo "The pages: docs/_build/html/index.html"
 
 matrix: .venv/.dev
-	$(BIN)/python tests/matrix.py
+	PYTHONPATH=tests $(BIN)/python -m matrix.table
 
 # Memory that is freed stays with the process, as in a long run: without that, glibc hands large
 # blocks back after every call, and what is timed is the system clearing pages.

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
-from autoup import AutoConvTranspose2d, fast
-from autoup.subpixel import Geometry, is_subpixel
+from autoup import AutoConvTranspose2d
+from autoup.layers import dispatch
+from autoup.layers.subpixel import Geometry, is_subpixel
 
 
 class Case(NamedTuple):
@@ -93,7 +94,9 @@ def check(case: Case, device: str) -> None:
         inputs = (small.requires_grad_(), *double)
         wanted = run(lambda *each: F.conv_transpose2d(*each, case.stride, case.padding), inputs)
         for low in (False, is_subpixel(layer.weight, sizes)):
-            made = run(lambda *each, low=low: fast._ConvTranspose.apply(*each, sizes, low), inputs)
+            made = run(
+                lambda *each, low=low: dispatch._ConvTranspose.apply(*each, sizes, low), inputs
+            )
             assert max(map(difference, made, wanted)) < 1e-12
         exact = run(plain.double(), (full.double().requires_grad_(),))
         made = run(layer, (full.requires_grad_(),))

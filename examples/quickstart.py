@@ -49,4 +49,4 @@ assert "output_padding=1 shifts the picture 0.5 px" in reason
 
 # 6. No layer at hand? Ask the solver.
 assert autoup.solve(7, 15).output_padding == 1
-assert autoup.solve(7, 14).exact
+assert autoup.solve(7, 14).uniform

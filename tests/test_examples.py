@@ -106,11 +106,11 @@ def test_mnist_without_torchvision_says_what_to_install(tmp_path):
 @pytest.mark.parametrize("source", ["torchvision", "timm"])
 def test_a_real_backbone_is_mirrored_and_drawn(source, tmp_path):
     code = (
-        "import runpy, sys; from backbones import import_torchvision; import_torchvision(); "
+        "import runpy, sys; from support import backbones; backbones.import_torchvision(); "
         f"sys.argv = ['m', '--backbone', {source!r}, '--steps', '2']; "
         f"runpy.run_path({str(EXAMPLES / 'mirror_a_backbone.py')!r}, run_name='__main__')"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
     )

@@ -6,17 +6,21 @@ the sizes meet and the overlap is even.
 """
 
 from autoup import init
-from autoup.auditing import audit
-from autoup.decoders import mirror_decoder
+from autoup.auditing.model import audit
+from autoup.auditing.report import AuditReport
+from autoup.auditing.upsampling import Upsampling
+from autoup.decoding.decoder import mirror_decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
-from autoup.layers import AutoConvTranspose1d, AutoConvTranspose2d, AutoConvTranspose3d
-from autoup.meter import GridMeasurement, measure_grid
-from autoup.phases import phase_spread
-from autoup.repairing import repair
-from autoup.report import AuditReport
-from autoup.rows import Upsampling
-from autoup.solution import Solution
-from autoup.solver import candidates, solve
+from autoup.layers.conv_transpose import (
+    AutoConvTranspose1d,
+    AutoConvTranspose2d,
+    AutoConvTranspose3d,
+)
+from autoup.measuring.meter import GridMeasurement, measure_grid
+from autoup.measuring.phases import phase_spread
+from autoup.repairing.model import repair
+from autoup.solving.solution import Solution
+from autoup.solving.solver import candidates, solve
 
 __all__ = [
     "ArtifactWarning",

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 from torch import nn
 
-from autoup import html
-from autoup.auditing import audit
-from autoup.copies import first_line
-from autoup.solver import candidates
+from autoup.auditing import html
+from autoup.auditing.model import audit
+from autoup.errors import first_line
+from autoup.solving.solver import candidates
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 

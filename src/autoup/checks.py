@@ -83,17 +83,34 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def require_growth(in_size: int, out_size: int) -> None:
+def require_enlargement(in_size: int, out_size: int) -> None:
     """Refuse an output that is smaller than the input.
 
     Raises:
         ValueError: ``out_size < in_size``.
 
     Example:
-        >>> require_growth(14, 28)
+        >>> require_enlargement(14, 28)
     """
     if out_size < in_size:
         raise ValueError(
             f"out_size must not be smaller than in_size, got {in_size} -> {out_size}: "
             f"a transposed convolution enlarges. The smallest out_size is {in_size}."
         )
+
+
+def require_smoothness(smoothness: object) -> int:
+    """Return an order of smoothness that exists.
+
+    Raises:
+        TypeError: It is not an int.
+        ValueError: It is not 0, 1 or 2.
+
+    Example:
+        >>> require_smoothness(1)
+        1
+    """
+    order = as_int("smoothness", smoothness, minimum=0)
+    if order > 2:
+        raise ValueError(f"smoothness must be 0, 1 or 2, got {order}.")
+    return order

@@ -1,5 +1,12 @@
 """What autoup raises and warns with."""
 
+import os
+import sys
+import warnings
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).parent) + os.sep
+
 
 class AutoupError(Exception):
     """Base of every error that autoup defines.
@@ -40,3 +47,40 @@ class ArtifactWarning(UserWarning):
         >>> layer.output_padding
         (1, 1)
     """
+
+
+class Refusal(Exception):  # noqa: N818
+    """Why one thing cannot be done, in words that fit behind its place; it never leaves autoup.
+
+    Whoever raises it knows the reason, whoever catches it knows the place and says both once.
+
+    Example:
+        >>> str(Refusal("it shares its weight"))
+        'it shares its weight'
+    """
+
+
+def warn(message: str) -> None:
+    """Issue an ArtifactWarning that points at the first line outside of this package.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True, action="always") as caught:
+        ...     warn("shifted")
+        >>> caught[0].category.__name__
+        'ArtifactWarning'
+    """
+    frame, level = sys._getframe(), 1  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ArtifactWarning, stacklevel=level)
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of a message without its full stop.
+
+    Example:
+        >>> first_line(ValueError("too small.\nReally."))
+        'too small'
+    """
+    lines = str(error).strip().splitlines() or ["no message"]
+    return lines[0].rstrip(".")

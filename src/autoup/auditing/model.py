@@ -1,0 +1,172 @@
+"""Find every upsampling step of a model and say what is wrong with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from autoup.auditing.positions import Positions, add_up, is_known, locate, ratios
+from autoup.auditing.reading import Reader
+from autoup.auditing.report import AuditReport
+from autoup.auditing.upsampling import Upsampling
+from autoup.errors import Refusal
+from autoup.inspecting.calls import Call, record
+from autoup.inspecting.copies import check_module, copy_model, evaluate
+from autoup.inspecting.runs import check_input_size, dtype_and_device
+from autoup.inspecting.sites import Site, find_sites, is_quantised
+from autoup.measuring.constant_inputs import measure_constants
+
+Way = list[tuple[int, ...]]
+
+
+def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditReport:
+    """Find every upsampling step of a model and tell what a viewer will see of it.
+
+    Steps are transposed convolutions of any subclass or parametrisation, ``PixelShuffle`` with the
+    convolution before it, and ``Upsample`` with the convolution behind it. With ``input_size``
+    one forward pass shows the functions too (``interpolate``, ``conv_transpose2d``), the sizes,
+    and what follows what; without it, that is read from ``nn.Sequential``. The pass runs on a
+    copy in evaluation mode and without arithmetic where the model allows it. The model is
+    left as it was.
+
+    With ``input_size`` four more passes with arithmetic, on constant inputs, measure the grid of
+    the output.
+
+    Args:
+        model: Any module.
+        input_size: Of its input, batch first, as ``(1, 3, 256, 256)``; of several inputs a
+            sequence of such tuples.
+
+    Returns:
+        The report, whose ``str()`` is a table; ``.clean`` is the verdict, iteration gives the rows.
+
+    Raises:
+        TypeError: ``model`` is no module, or scripted, or cannot be copied.
+        ValueError: ``model`` is lazy or refuses ``input_size``; the message names the layer.
+
+    Example:
+        >>> layer = nn.ConvTranspose2d(8, 4, 3, 2, 1, 1)
+        >>> print(audit(nn.Sequential(layer, nn.ReLU()), (1, 8, 32, 32)))  # doctest: +ELLIPSIS
+        Sequential: 1 upsampling step, 1 not clean.
+        <BLANKLINE>
+          layer  step        in -> out  k  s  p  op  taps  shift  spread  verdict
+          0      transposed  32 -> 64   3  2  1  1   1-2   -0.5   0...    severe
+        <BLANKLINE>
+          severe: 0
+            Seen: uneven overlap, 1 to 2 taps a pixel, shows as a checkerboard; output_padding=1
+              shifts the picture 0.5 px off centre, toward the top and left.
+            Repair: height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0.
+        <BLANKLINE>
+        Added up, these steps shift the output 0.5 px toward the top and left. ...
+    """
+    checked = check_module("model", model)
+    sizes = None if input_size is None else check_input_size(input_size)
+    twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
+    calls = None if sizes is None else record(checked, sizes)
+    sites, reader = find_sites(twin, calls), Reader(twin)
+    rows = [reader.read(site) for site in sites]
+    report = AuditReport(type(checked).__name__, tuple(rows), notes=_notes(sites, twin, calls))
+    if sizes is None or calls is None:
+        return report
+    ways = _ways(calls, sites, rows)
+    report = _follow(replace(report, input_size=sizes), calls, sites, ways)
+    if not rows:
+        return report
+    report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
+    last, _ = _find_output(calls, ways)
+    try:
+        periods = _periods(ways[last] if last is not None else [])
+        return replace(report, constants=measure_constants(checked, sizes, periods))
+    except Refusal as refusal:
+        note = f"The grid on constant inputs was not measured: {refusal}."
+        return replace(report, notes=(*report.notes, note))
+
+
+def _ways(
+    calls: Sequence[Call], sites: Sequence[Site], rows: Sequence[Upsampling]
+) -> dict[Call, Way]:
+    """Return for each call the strides of the upsampling steps on the way to it.
+
+    Where several ways meet, the one that enlarges most counts.
+    """
+    strides = {
+        call: tuple(map(round, row.stride))
+        for site, row in zip(sites, rows, strict=True)
+        for call in site.calls
+    }
+    ways: dict[Call, Way] = {}
+    for call in calls:
+        way = max([[], *(ways[each] for each in call.sources)], key=lambda w: prod(map(prod, w)))
+        ways[call] = [*way, strides[call]] if call in strides else way
+    return ways
+
+
+def _find_output(calls: Sequence[Call], ways: Mapping[Call, Way]) -> tuple[Call | None, int]:
+    """Return the call that made the largest output, None without one, and its spatial axes.
+
+    An output has the axes of the last upsampling step before it; without one, the most of any.
+    """
+    most = max((len(stride) for way in ways.values() for stride in way), default=2)
+    found: list[tuple[Call, int]] = []
+    for call in calls:
+        dims = len(ways[call][-1]) if ways[call] else most
+        if call.returned and len(call.made) > dims:
+            found.append((call, dims))
+    return max(found, key=lambda each: prod(each[0].made[-each[1] :]), default=(None, most))
+
+
+def _follow(
+    report: AuditReport, calls: Sequence[Call], sites: Sequence[Site], ways: Mapping[Call, Way]
+) -> AuditReport:
+    """Add to a report where the output lies, and to each row its shift in pixels of the output."""
+    last, dims = _find_output(calls, ways)
+    if last is None:
+        return report
+    places, pairs = locate(calls, dims), [*zip(report.rows, sites, strict=True)]
+    shifts = {call: row.shift for row, site in pairs for call in site.calls}
+    end = places[last]
+    return replace(
+        report,
+        rows=tuple(_carry_to(row, site, places, end) for row, site in pairs),
+        drift=add_up(calls, shifts, places)[last],
+        displaced=tuple(each.displaced() for each in end) if is_known(end) else None,
+    )
+
+
+def _carry_to(
+    row: Upsampling, site: Site, places: Mapping[Call, Positions], end: Positions
+) -> Upsampling:
+    """Return the row with its shift in pixels of the output, where both have the same axes."""
+    if not site.calls or len(row.shift) != len(end):
+        return row
+    scales = ratios(places[site.calls[0]], end)
+    drift = tuple(round(s * n, 9) for s, n in zip(row.shift, scales, strict=True))
+    return replace(row, drift=drift)
+
+
+def _periods(way: Way) -> list[tuple[int, ...]]:
+    """Return the periods that grids can have at the end: products of the last strides to it."""
+    periods: list[tuple[int, ...]] = []
+    for stride in reversed(way):
+        if periods and len(stride) != len(periods[-1]):
+            break
+        before = periods[-1] if periods else (1,) * len(stride)
+        periods.append(tuple(a * b for a, b in zip(stride, before, strict=True)))
+    return [period for period in periods if prod(period) > 1]
+
+
+def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None) -> tuple[str, ...]:
+    notes: list[str] = []
+    if dtype_and_device(twin)[1].type == "meta":
+        notes.append("The model is on the meta device: its weights were not looked at.")
+    if any(site.module is not None and is_quantised(site.module) for site in sites):
+        notes.append("Quantised layers were judged by their counts alone, not by their weights.")
+    if calls is None:
+        notes.append(
+            "Without input_size functions (interpolate, conv_transpose2d) and sizes do not show."
+        )
+    elif missed := [site.path for site in sites if not site.calls]:
+        notes.append(f"This input does not reach {', '.join(missed)}.")
+    return tuple(notes)

@@ -1,0 +1,197 @@
+"""Where each pixel of the output lies in the input, followed through a forward pass.
+
+Along each axis pixel n of a tensor sits at scale*n + offset of the input, in its pixels. Legend: s
+stride, k kernel, p padding, d dilation, r enlargement. A convolution reads pixel n around
+s*n + d*(k - 1)/2 - p, a transposed one puts it around that place of its output, and a resize by r
+puts the centre of pixel n at r*(n + 1/2) - 1/2. Where ways of different offsets meet, the smallest
+and the largest are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan, prod
+from typing import Any
+
+from autoup.inspecting.calls import Call, per_dim
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the pixels of one axis sit.
+
+    Args:
+        scale: Distance of neighbours, in pixels of the input.
+        first: Smallest offset of any way, in pixels of the input.
+        last: Largest offset.
+    """
+
+    scale: float
+    first: float
+    last: float
+
+    def moved(self, scale: float, offset: float) -> "Position":
+        """Return the position of pixels that sit at ``scale*n + offset`` of these."""
+        move = self.scale * offset
+        return Position(self.scale * scale, self.first + move, self.last + move)
+
+    def displaced(self) -> tuple[float, float]:
+        """Return how far a picture lies from its centred place, in its own pixels.
+
+        Negative is toward the start; the two differ where ways of different offsets met.
+
+        Example:
+            >>> Position(1.0, 0.0, 0.5).displaced()
+            (-0.5, 0.0)
+        """
+        centred = (self.scale - 1) / 2
+        low, high = ((centred - offset) / self.scale for offset in (self.last, self.first))
+        return round(low, 9) + 0.0, round(high, 9) + 0.0  # Without rounding, or a minus before 0.
+
+
+Positions = tuple[Position, ...]
+
+
+def locate(calls: Sequence[Call], dims: int) -> dict[Call, Positions]:
+    """Return for each call where what it made lies in the input.
+
+    Where that is lost, offsets are NaN from there on, and scales begin anew.
+
+    Example:
+        >>> locate([], 2)
+        {}
+    """
+    found: dict[Call, Positions] = {}
+    lost = (Position(1.0, nan, nan),) * dims
+    for call in calls:
+        sources = [(each.made[-dims:], found[each]) for each in call.sources]
+        if call.from_input:
+            known = len(call.shape) > dims
+            start = (Position(1.0, 0.0, 0.0),) * dims
+            sources.append((call.shape[-dims:], start if known else lost))
+        size = max((each for each, _ in sources), key=prod)
+        here = _join([each for other, each in sources if other == size])  # The rest is broadcast.
+        found[call] = lost if here is None else _step(call, here, size) or lost
+    return found
+
+
+def _join(sources: Sequence[Positions]) -> Positions | None:
+    axes = [*zip(*sources, strict=True)]
+    if any(len({position.scale for position in axis}) > 1 for axis in axes):
+        return None
+    return tuple(
+        Position(
+            axis[0].scale,
+            nan if any(isnan(p.first) for p in axis) else min(p.first for p in axis),
+            nan if any(isnan(p.last) for p in axis) else max(p.last for p in axis),
+        )
+        for axis in axes
+    )
+
+
+def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
+    """Return where what a function made lies, given where what it read lies; None if unknown."""
+    dims = len(here)
+    if call.axes not in (None, dims):  # Pixels of other axes than those that are followed.
+        return None
+    if min(len(call.shape), len(call.made)) <= dims or len(size) < dims:
+        return None
+    if call.name in ("conv", "avg_pool", "max_pool"):
+        return _slide(call, here, dims)
+    sizes = [*zip(size, call.made[-dims:], strict=True)]
+    if call.name == "conv_transpose":
+        return _spread(call, here, dims)
+    if call.name in ("interpolate", "pixel_shuffle"):
+        if call.arguments.get("align_corners"):
+            steps = ((i - 1) / max(1, o - 1) for i, o in sizes)
+            return tuple(each.moved(step, 0) for each, step in zip(here, steps, strict=True))
+        ratios = (i / o for i, o in sizes)
+        return tuple(each.moved(r, r / 2 - 0.5) for each, r in zip(here, ratios, strict=True))
+    if call.name == "pad":
+        pads = [*call.arguments["pad"], *(0,) * 2 * dims][: 2 * dims : 2][::-1]
+        return tuple(each.moved(1, -front) for each, front in zip(here, pads, strict=True))
+    return here if all(i == o for i, o in sizes) else None
+
+
+def _slide(call: Call, here: Positions, dims: int) -> Positions | None:
+    given = call.arguments
+    kernel: Any = given["weight"].shape[2:] if "weight" in given else given.get("kernel_size")
+    padding = given.get("padding", 0)
+    dilation = per_dim(given.get("dilation", 1), dims)
+    kernel = per_dim(kernel if isinstance(kernel, int) else tuple(kernel), dims)
+    default = 1 if call.name == "conv" else kernel
+    stride = per_dim(given.get("stride") or default, dims)
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if isinstance(padding, str):
+        padding = tuple(each // 2 if padding == "same" else 0 for each in reach)
+    moves = zip(here, stride, reach, per_dim(padding, dims), strict=True)
+    return tuple(each.moved(s, span / 2 - p) for each, s, span, p in moves)
+
+
+def _spread(call: Call, here: Positions, dims: int) -> Positions:
+    given = call.arguments
+    kernel = tuple(given["weight"].shape[2:])
+    stride, padding, dilation = (
+        per_dim(given.get(name, default), dims)
+        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
+    moves = zip(here, kernel, stride, padding, dilation, strict=True)
+    return tuple(each.moved(1 / s, -(d * (k - 1) / 2 - p) / s) for each, k, s, p, d in moves)
+
+
+def is_known(positions: Positions) -> bool:
+    """Whether pixels were followed to here along every axis.
+
+    Example:
+        >>> is_known((Position(1.0, nan, nan),))
+        False
+    """
+    return not any(isnan(each.first) for each in positions)
+
+
+def ratios(before: Positions, after: Positions) -> list[float]:
+    """Return how many pixels of one tensor a pixel of another spans along each axis.
+
+    Example:
+        >>> ratios((Position(2.0, 0.0, 0.0),), (Position(1.0, 0.0, 0.0),))
+        [2.0]
+    """
+    return [a.scale / b.scale for a, b in zip(before, after, strict=True)]
+
+
+def add_up(
+    calls: Sequence[Call],
+    shifts: Mapping[Call, tuple[float, ...]],
+    places: Mapping[Call, Positions],
+) -> dict[Call, tuple[float, ...]]:
+    """Return how far what each call made lies off centre, in its own pixels.
+
+    Where several ways meet, the one that lies farthest off counts; a shift of other axes than
+    those that are followed does not.
+
+    Args:
+        calls: Of one forward pass.
+        shifts: What the upsampling calls among them shift by.
+        places: What ``locate`` returns.
+
+    Example:
+        >>> add_up([], {}, {})
+        {}
+    """
+    drifts: dict[Call, tuple[float, ...]] = {}
+    for call in calls:
+        centred = (0.0,) * len(places[call])
+        found = [
+            tuple(
+                drift * scale
+                for drift, scale in zip(
+                    drifts[each], ratios(places[each], places[call]), strict=True
+                )
+            )
+            for each in call.sources
+            if is_known(places[each]) == is_known(places[call])  # Not where pixels were lost.
+        ]
+        drift = max([centred, *found], key=lambda each: sum(map(abs, each)))
+        own = shifts.get(call, centred)
+        own = own if len(own) == len(centred) else centred
+        drifts[call] = tuple(round(a + b, 9) for a, b in zip(drift, own, strict=True))
+    return drifts

@@ -1,0 +1,253 @@
+"""What an audit returns: rows to iterate, a table, JSON and HTML."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Any, overload
+
+from autoup.auditing.counts import read_axes
+from autoup.auditing.html import render
+from autoup.auditing.upsampling import Upsampling
+from autoup.auditing.verdict import SEVERITIES
+from autoup.measuring.constant_inputs import ConstantGrid
+from autoup.solving.flaws import AXES, END, START
+
+HEADER = (
+    "layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict"
+)  # fmt: skip
+_WIDTH = 100
+_TEXT = 90
+_SHORTEST_NAME = 16
+_MOST_NAMES = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditReport:
+    """Every upsampling step of a model, and what is wrong with it; ``str()`` is the table.
+
+    Iterate over it for the rows, each an ``Upsampling``.
+
+    Args:
+        model: Name of the model's class.
+        rows: One per step, in the order of the forward pass, or of the model without one.
+        input_size: Sizes of the inputs; None without a forward pass.
+        multiply_adds: Of all steps in one forward pass; None without one.
+        drift: Shifts of all steps added up to the output, in its pixels, one per axis; None
+            without a forward pass or an output of as many axes. Each counts from the centre of
+            its own layer: a strided convolution before it can undo it, as ``k3 s2 p1`` undoes
+            what ``k3 s2 p1`` with output padding 1 shifts.
+        displaced: How far the output lies from its place over the input, convolutions, pools and
+            padding of the whole model counted, in its pixels: for each axis the least and the
+            most of all ways through the model; None where it cannot be followed.
+        constants: The grid in the output on constant inputs; None where it was not measured.
+        notes: What the audit could not look at.
+
+    Example:
+        >>> import autoup, torch
+        >>> report = autoup.audit(torch.nn.ConvTranspose2d(8, 4, 3, 2, 1, 1))
+        >>> report.clean, len(report), report[0].severity
+        (False, 1, 'severe')
+    """
+
+    model: str
+    rows: tuple[Upsampling, ...]
+    input_size: tuple[tuple[int, ...], ...] | None = None
+    multiply_adds: int | None = None
+    drift: tuple[float, ...] | None = None
+    displaced: tuple[tuple[float, float], ...] | None = None
+    constants: ConstantGrid | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether no step is uneven, shifted or leaves pixels uncovered."""
+        return not self.findings
+
+    @property
+    def findings(self) -> tuple[Upsampling, ...]:
+        """The rows of severity ``"warning"`` or ``"severe"``."""
+        return tuple(row for row in self.rows if SEVERITIES.index(row.severity) >= 2)
+
+    def __iter__(self) -> Iterator[Upsampling]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Upsampling: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Upsampling, ...]: ...
+    def __getitem__(self, place: int | slice) -> Upsampling | tuple[Upsampling, ...]:
+        return self.rows[place]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as what JSON holds.
+
+        Example:
+            >>> import autoup, json, torch
+            >>> json.dumps(autoup.audit(torch.nn.ReLU()).to_dict())[:36]
+            '{"model": "ReLU", "clean": true, "ro'
+        """
+        grid = self.constants
+        return {
+            "model": self.model,
+            "clean": self.clean,
+            "rows": [row.to_dict() for row in self.rows],
+            "input_size": None if self.input_size is None else [*map(list, self.input_size)],
+            "multiply_adds": self.multiply_adds,
+            "drift": None if self.drift is None else [*self.drift],
+            "displaced": None if self.displaced is None else [[*each] for each in self.displaced],
+            "constants": None
+            if grid is None
+            else {
+                "period": [*grid.period],
+                "spread": grid.spread,
+                "level": grid.level,
+                "out_size": [*grid.out_size],
+            },
+            "notes": [*self.notes],
+        }
+
+    def __str__(self) -> str:
+        lines = [self.summary()]
+        if self.rows:
+            lines += ["", *_lay_out([HEADER, *(cells(row) for row in self.rows)]), ""]
+        told: dict[tuple[str, ...], list[str]] = {}
+        for row in self.rows:
+            if row.severity != "clean" or row.remedy:
+                told.setdefault((row.severity, *details(row)), []).append(row.name or "(model)")
+        for (severity, *texts), names in told.items():
+            lines += _explain(names, severity, texts)
+        lines += [line for text in self.footer() for line in wrap(text, _TEXT)]
+        return "\n".join(lines).rstrip()
+
+    def summary(self) -> str:
+        """Return the first line."""
+        steps = f"{len(self.rows)} upsampling step{'s' * (len(self.rows) != 1)}"
+        if not self.rows:
+            return f"{self.model}: no upsampling step found; clean."
+        found = f"{len(self.findings)} not clean" if self.findings else "clean"
+        noted = sum(row.severity == "note" for row in self.rows)
+        return f"{self.model}: {steps}, {found}{f', {noted} with a note' if noted else ''}."
+
+    def footer(self) -> list[str]:
+        """Return what holds for the model as a whole."""
+        said: list[str] = []
+        if self.drift is not None and any(self.drift):
+            said.append(
+                f"Added up, these steps shift the output {_toward(self.drift)}. "
+                f"{_lies(self.displaced)}"
+            )
+        elif self.displaced is not None and any(map(any, self.displaced)):
+            said.append(_lies(self.displaced))
+        if self.constants is not None:
+            said.append(str(self.constants))
+        if self.multiply_adds is not None:
+            said.append(f"Multiply-adds of these steps: {self.multiply_adds:,}.")
+        return [*said, *self.notes]
+
+    def _repr_html_(self) -> str:
+        return render(
+            self.summary(),
+            HEADER,
+            [(cells(row), row.severity, drawings(row), details(row)) for row in self.rows],
+            self.footer(),
+        )
+
+
+def _toward(offsets: Sequence[float]) -> str:
+    """Name the sides and the pixels, those of the same number together."""
+    sides: dict[float, list[str]] = {}
+    for name, offset in zip(AXES[len(offsets)], offsets, strict=True):
+        if offset:
+            side = START[name] if offset < 0 else END[name]
+            sides.setdefault(abs(offset), []).append(side)
+    return " and ".join(f"{px:g} px toward the {' and '.join(each)}" for px, each in sides.items())
+
+
+def _lies(displaced: Sequence[tuple[float, float]] | None) -> str:
+    """Say where the output lies, the whole model counted."""
+    if displaced is None:
+        return "Strided convolutions before them may undo it."
+    if any(low != high for low, high in displaced):
+        ranges = ", ".join(f"{low:g} to {high:g}" for low, high in displaced)
+        return f"With the whole model counted, ways of different shifts meet: {ranges} px."
+    offsets = [low for low, _ in displaced]
+    where = _toward(offsets) or "in its place"
+    return f"With the whole model counted, it lies {where}."
+
+
+def cells(row: Upsampling) -> tuple[str, ...]:
+    """Return one row of the table, from most to least important."""
+    kind = {"transposed": "transposed", "shuffle": "conv + shuffle"}.get(row.kind)
+    taps = [_range(phases) for phases in row.phases]
+    sizes = "" if row.in_size is None else f"{_each(row.in_size)} -> {_each(row.out_size or ())}"
+    return (
+        row.name or "(model)",
+        kind or f"{row.mode}" + (" + conv" if row.partner else ""),
+        sizes or "-",
+        _each(row.kernel_size or ()) or "-",
+        _each(row.stride),
+        _each(row.padding or ()) or "-",
+        _each(row.output_padding) or "-",
+        _each(taps),
+        _each(row.shift),
+        "-" if row.spread is None else f"{row.spread:.2g}",
+        row.severity,
+    )
+
+
+def details(row: Upsampling) -> list[str]:
+    """Return what a viewer sees, and the remedy."""
+    lines = [f"Seen: {'; '.join(row.seen)}."] if row.seen else []
+    return lines + ([f"Repair: {row.remedy}."] if row.remedy else [])
+
+
+def drawings(row: Upsampling) -> list[tuple[int, ...]]:
+    """Return the coverage of a few pixels along each axis, both borders among them."""
+    if row.kind != "transposed" or row.kernel_size is None or row.padding is None:
+        return []
+    stride = [int(s) for s in row.stride]
+    axes = read_axes(None, row.kernel_size, stride, row.padding, row.output_padding, row.dilation)
+    return [axis.coverage for axis in dict.fromkeys(axes)]
+
+
+def _range(phases: Sequence[int]) -> str:
+    least, most = min(phases), max(phases)
+    return f"{least}" if least == most else f"{least}-{most}"
+
+
+def _each(values: Sequence[Any]) -> str:
+    """Join one entry per axis, or say it once where all are the same."""
+    shown = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
+    return shown[0] if len(set(shown)) == 1 else "x".join(shown)
+
+
+def _lay_out(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out columns; names and steps give way where the line would be longer than it may."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = _WIDTH - 2 * len(widths)
+    widths[0] = max(min(widths[0], _SHORTEST_NAME), min(widths[0], room - sum(widths[1:])))
+    while sum(widths) > room:
+        widths[widths.index(max(widths))] -= 1
+    lines = [
+        "  ".join(
+            _shorten(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)
+        )
+        for row in rows
+    ]
+    return [f"  {line}".rstrip() for line in lines]
+
+
+def _shorten(text: str, width: int) -> str:
+    """Keep the end of a text, where qualified names differ."""
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
+
+
+def _explain(names: Sequence[str], severity: str, texts: Sequence[str]) -> list[str]:
+    shown = [*names[:_MOST_NAMES], *([f"{len(names)} in all"] if len(names) > _MOST_NAMES else [])]
+    lines = wrap(f"{severity}: {', '.join(shown)}", _TEXT - 2, subsequent_indent="    ")
+    for text in texts:
+        lines += wrap(text, _TEXT - 4, initial_indent="  ", subsequent_indent="    ")
+    return [f"  {line}" for line in lines] + [""]

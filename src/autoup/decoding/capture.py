@@ -1,0 +1,135 @@
+"""Capture the graph of one forward pass, without arithmetic and without a trace on the encoder.
+
+The graph is that of ``torch.export``: operators of ATen, each with the shape of its result and
+the module that called it. What is captured is a copy of the encoder which shares its tensors,
+in evaluation mode and without hooks, so that nothing the forward pass does reaches the encoder.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
+
+from autoup.errors import PACKAGE, first_line
+from autoup.inspecting.copies import attempt, check_module, tensors_of
+from autoup.inspecting.modules import modules_by_path
+from autoup.inspecting.runs import place, quiet
+
+Output = int | str | Callable[[Any], Any] | None
+
+_LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE, "<")
+_BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
+
+
+class _Picked(nn.Module):
+    """The encoder, and the tensor that is picked from what it returns."""
+
+    def __init__(self, encoder: nn.Module, output: Output) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.output = output
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _pick(self.encoder(x), self.output)
+
+
+class _NoTensorError(Exception):
+    """What the encoder returns is no tensor, or ``output`` picks none."""
+
+
+def capture(
+    encoder: nn.Module, input_size: tuple[int, ...], output: Output
+) -> torch.export.ExportedProgram:
+    """Capture one forward pass of ``encoder``; the tensor that ``output`` picks ends the graph.
+
+    Raises:
+        TypeError: The encoder is not a module that can be captured, or returns no tensor.
+        ValueError: The encoder refuses the size, or its path depends on values.
+
+    Example:
+        >>> program = capture(nn.Sequential(nn.Conv2d(1, 8, 3)), (1, 1, 9, 9), None)
+        >>> [node.name for node in program.graph.nodes if node.op == "call_function"]
+        ['conv2d']
+    """
+    encoder = check_module("encoder", encoder)
+    tensor = next((each for each in encoder.parameters() if each.is_floating_point()), None)
+    dtype, device = (None, None) if tensor is None else (tensor.dtype, tensor.device)
+    example = torch.empty(input_size, dtype=dtype, device=device)
+
+    def export(twin: nn.Module) -> torch.export.ExportedProgram:
+        try:
+            with quiet(), fork_rng(devices=[]), torch.no_grad():
+                return torch.export.export(_Picked(twin, output), (example,), strict=False)
+        except _NoTensorError as error:
+            raise TypeError(str(error)) from None
+        except Exception as error:
+            raise ValueError(_explain(error, twin, input_size)) from error
+
+    return attempt(encoder, export, tensors_of(encoder), "encoder")
+
+
+def _pick(returned: Any, output: Output) -> torch.Tensor:
+    if output is None:
+        picked, asked = returned, "pick one of them with output=0, a key, or a function"
+    elif callable(output):
+        picked, asked = output(returned), "output must be a function that returns a tensor"
+    elif isinstance(returned, torch.Tensor):
+        raise _NoTensorError(
+            f"output={output!r} picks from several outputs, but in evaluation mode the encoder "
+            "returns one tensor: leave output out."
+        )
+    else:
+        picked, asked = _look_up(returned, output), "output must pick a tensor"
+    if not isinstance(picked, torch.Tensor):
+        raise _NoTensorError(f"encoder returns {_outline(picked)}, no tensor: {asked}.")
+    if not (picked.is_floating_point() or picked.is_complex()):
+        raise _NoTensorError(
+            f"encoder returns a tensor of {picked.dtype}, from which no picture can be made: "
+            "pick a floating-point tensor with output=."
+        )
+    return picked
+
+
+def _look_up(returned: Any, output: int | str) -> Any:
+    try:
+        return returned[output]
+    except (TypeError, KeyError, IndexError):
+        if isinstance(output, str) and hasattr(returned, output):
+            return getattr(returned, output)
+        raise _NoTensorError(
+            f"output={output!r} picks nothing from what the encoder returns, "
+            f"{_outline(returned)}: pass one of its positions or keys, or a function."
+        ) from None
+
+
+def _outline(value: Any) -> str:
+    """Name a returned value, and for a container what it holds."""
+    name = type(value).__name__
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return f"{name}({', '.join(f'{key!r}: {_outline(each)}' for key, each in items)})"
+    if isinstance(value, tuple | list):
+        return f"{name}({', '.join(map(_outline, cast('Sequence[object]', value)))})"
+    return "None" if value is None else name
+
+
+def _explain(error: Exception, twin: nn.Module, input_size: tuple[int, ...]) -> str:
+    """Say what failed, in which layer and line, and what to pass instead."""
+    where = place(error, modules_by_path(twin))
+    if type(error).__name__ in _BY_VALUE:
+        return (
+            f"encoder cannot be captured: its path depends on the values in a tensor{where}. "
+            "A decoder mirrors one fixed path: pass the part of the encoder without that "
+            "line, or decide the branch outside of forward."
+        )
+    return (
+        f"encoder refuses an input of input_size={input_size}{where}: "
+        f"{type(error).__name__}: {first_line(error)}. "
+        f"Pass a size for which encoder(torch.zeros({input_size})) runs; if it does run, that "
+        "line needs real values: pass the part of the encoder without it."
+    )

@@ -1,0 +1,301 @@
+"""Undo one part of an encoder: the layers from the shape behind it to the shape before it."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from torch import nn
+from torch.fx import Node
+
+from autoup.decoding.builders import (
+    CONV,
+    Layers,
+    Settings,
+    Sizes,
+    enlarge,
+    fit,
+    inverse,
+    permute,
+    repeat_pixels,
+    reshape,
+)
+from autoup.decoding.layouts import CHANNEL
+from autoup.decoding.operators import (
+    CONVOLUTIONS,
+    MIXERS,
+    TRANSPOSED,
+    argument,
+    name_of,
+    order_of,
+)
+from autoup.decoding.parts import Part
+from autoup.inspecting.calls import per_dim
+from autoup.layers.conv_transpose import AUTO
+from autoup.solving.solver import solve
+
+_CROP: dict[int, type[Any]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
+
+
+def undo(part: Part, settings: Settings, *, bias: bool) -> Layers:
+    """Return the layers that undo a part, each with a word for it.
+
+    Args:
+        part: What to undo; no normalisation and no activation.
+        settings: What holds for all layers.
+        bias: Whether to add a bias, where the encoder's layer has none or is a block.
+
+    Raises:
+        InfeasibleError: A convolution has no adjoint.
+        ValueError: The meaning of the dimensions is lost.
+    """
+    return _UNDO[part.kind](part, settings, bias)
+
+
+def _undo_convolution(part: Part, settings: Settings, bias: bool) -> Layers:
+    node = part.step.nodes[-1]
+    dims = CONVOLUTIONS[name_of(node)]
+    conv = _read_convolution(node, dims, settings, bias)
+    pads = part.pads[2:] or ((0, 0),) * dims
+    if any(front != behind for front, behind in pads):
+        return [("up", _solve_anew(conv, part, settings))]
+    if any(front for front, _ in pads):
+        own = (0,) * dims if conv.padding == "valid" else conv.padding
+        if own == "same":
+            own = [d * (k - 1) // 2 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
+        conv.padding = tuple(p + front for p, (front, _) in zip(own, pads, strict=True))
+    shared = settings.share(argument(node, 1, "weight", None))
+    conv.weight = conv.weight if shared is None else shared
+    made = AUTO[dims].mirror(
+        conv,
+        part.before.shape[2:],
+        adjoint=settings.adjoint,
+        tied=shared is not None,
+        **settings.options,
+        **settings.factory,
+    )
+    return [("up", made)]
+
+
+def _read_convolution(node: Node, dims: int, settings: Settings, bias: bool) -> Any:
+    """Return a convolution without numbers that has the settings of this operator."""
+    weight: tuple[int, ...] = tuple(argument(node, 1, "weight", None).meta["val"].shape)
+    groups = argument(node, 6, "groups", 1)
+    padding = argument(node, 4, "padding", 0)
+    return CONV[dims](
+        weight[1] * groups,
+        weight[0],
+        weight[2:],
+        stride=per_dim(argument(node, 3, "stride", 1), dims),
+        padding=padding if isinstance(padding, str) else per_dim(padding, dims),
+        dilation=per_dim(argument(node, 5, "dilation", 1), dims),
+        groups=groups,
+        bias=bias or argument(node, 2, "bias", None) is not None,
+        device="meta",
+        dtype=settings.factory["dtype"],
+    )
+
+
+def _solve_anew(conv: Any, part: Part, settings: Settings) -> nn.Module:
+    """Mirror a convolution behind an uneven padding: from its output to the unpadded size."""
+    sizes = part.after.shape[2:], part.before.shape[2:]
+    stacked = zip(*sizes, conv.kernel_size, conv.stride, conv.dilation, strict=True)
+    axes = [_solve_axis(*each) for each in stacked]
+    names = ("kernel_size", "stride", "dilation")
+    return AUTO[len(axes)](
+        conv.out_channels,
+        conv.in_channels,
+        *sizes,
+        **dict(zip(names, zip(*axes, strict=True), strict=True)),
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        **settings.options,
+        **settings.factory,
+    )
+
+
+def _solve_axis(i: int, o: int, k: int, s: int, d: int) -> tuple[int, int, int]:
+    """Return kernel size, stride and dilation along one axis.
+
+    A stride of 1 keeps its kernel, or takes one tap more, where an even padding then reaches o.
+    """
+    for taps in (k, k + 1) if s == 1 else ():
+        cropped = i + d * (taps - 1) - o
+        if cropped >= 0 and cropped % 2 == 0:
+            return taps, 1, d
+    return solve(i, o, stride=s).kernel_size, s, 1
+
+
+def _undo_transposed(part: Part, settings: Settings, bias: bool) -> Layers:
+    """Return the convolution with the same settings: it maps the sizes back."""
+    node = part.step.nodes[-1]
+    dims = TRANSPOSED[name_of(node)]
+    weight = argument(node, 1, "weight", None).meta["val"].shape
+    groups = argument(node, 6, "groups", 1)
+    made = CONV[dims](
+        weight[1] * groups,
+        weight[0],
+        tuple(weight[2:]),
+        stride=per_dim(argument(node, 3, "stride", 1), dims),
+        padding=per_dim(argument(node, 4, "padding", 0), dims),
+        dilation=per_dim(argument(node, 7, "dilation", 1), dims),
+        groups=groups,
+        bias=bias or argument(node, 2, "bias", None) is not None,
+        **settings.factory,
+    )
+    return [("down", made)]
+
+
+def _undo_linear(part: Part, settings: Settings, bias: bool) -> Layers:
+    bias = bias or argument(part.step.nodes[-1], 2, "bias", None) is not None
+    sizes = part.after.shape[-1], part.before.shape[-1]
+    return [("linear", nn.Linear(*sizes, bias=bias, **settings.factory))]
+
+
+def _undo_reshape(part: Part, _settings: Settings, _bias: bool) -> Layers:
+    return reshape(part.after.shape, part.before.shape)
+
+
+def _undo_permute(part: Part, _settings: Settings, _bias: bool) -> Layers:
+    return permute(inverse(order_of(part.step.nodes[-1], len(part.before.shape)) or ()))
+
+
+def _undo_shuffle(part: Part, _settings: Settings, _bias: bool) -> Layers:
+    node = part.step.nodes[-1]
+    if name_of(node) == "pixel_shuffle":
+        return [("unshuffle", nn.PixelUnshuffle(argument(node, 1, "upscale_factor", 1)))]
+    return [("shuffle", nn.PixelShuffle(argument(node, 1, "downscale_factor", 1)))]
+
+
+def _undo_pad(part: Part, _settings: Settings, _bias: bool) -> Layers:
+    """Crop what was padded; fill with zeros what was cut off."""
+    pads = list(part.pads)
+    while len(pads) > 1 and pads[0] == (0, 0):
+        pads.pop(0)
+    if len(pads) > 3:
+        raise _unreadable(part)
+    amounts = tuple(-amount for pair in reversed(pads) for amount in pair)
+    return [("crop", _CROP[len(pads)](amounts, 0.0))]
+
+
+def _undo_resize(part: Part, settings: Settings, _bias: bool) -> Layers:
+    order, shape, out_size = _read_map(part)
+    return [
+        *_as_map(part, shape),
+        *_repeat(shape[1], shape[2:], out_size, settings),
+        *permute(inverse(order)),
+    ]
+
+
+def _repeat(channels: int, in_size: Sizes, out_size: Sizes, settings: Settings) -> Layers:
+    """Enlarge each channel by itself, at the start by the repetition of pixels."""
+    layers, size = fit(in_size, out_size, settings)
+    if size != out_size:  # nothing is left to learn where interpolation reached the size
+        up = enlarge(channels, channels, size, out_size, settings, groups=channels)
+        if settings.options["init"] == "phase_equal":
+            repeat_pixels(up)
+        layers.append(("up", up))
+    return layers
+
+
+def _read_map(part: Part) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return the order of the map before a part, what is left of it behind, and its size."""
+    order = part.before.map_order
+    if order is None or part.before.layout is None or part.after.layout is None:
+        raise _unreadable(part)
+    left = {
+        tuple(label for label, _ in entry): size
+        for entry, size in zip(part.after.layout, part.after.shape, strict=True)
+    }
+    names = [tuple(label for label, _ in part.before.layout[axis]) for axis in order[2:]]
+    channels = left.get((CHANNEL,), part.after.shape[-1])
+    shape = (part.after.shape[0], channels, *[left.get(name, 1) for name in names])
+    return order, shape, tuple(part.before.shape[axis] for axis in order[2:])
+
+
+def _as_map(part: Part, shape: Sequence[int]) -> Layers:
+    """Return the layers that put what is behind a part as batch, channels, space."""
+    if prod(shape) != prod(part.after.shape):
+        raise _unreadable(part)
+    layers = permute(part.after.map_order or range(len(part.after.shape)))
+    same = len(part.after.shape) == len(shape)
+    return layers if same else layers + reshape(part.after.shape, shape)
+
+
+def _undo_block(part: Part, settings: Settings, bias: bool) -> Layers:
+    """Return one layer with weights for a whole block, and what brings its input into shape."""
+    after, before = part.after, part.before
+    tokens = any(len(dict(entry)) > 1 for entry in (before.layout or ())[1:])
+    if before.map_order and not (tokens and after.shape[:-1] == before.shape[:-1]):
+        return _undo_map(part, settings, bias)
+    layers, channels = Layers(), after.shape[-1]
+    if len(before.shape) == 2 != len(after.shape):
+        layers, channels = [("flatten", nn.Flatten(1))], prod(after.shape[1:])
+    elif after.shape[:-1] != before.shape[:-1]:
+        raise _unreadable(part)
+    linear = nn.Linear(channels, before.shape[-1], bias=bias, **settings.factory)
+    return [*layers, ("linear", linear)]
+
+
+def _undo_map(part: Part, settings: Settings, bias: bool) -> Layers:
+    """Undo a block from a map to a map, or to a vector, which is a map of one pixel.
+
+    From one pixel, each channel is enlarged by itself: a kernel as large as the map, for all
+    pairs of channels, would have most of the decoder's weights.
+    """
+    order, shape, out_size = _read_map(part)
+    channels, out_channels = shape[1], part.before.shape[order[1]]
+    fitted, size = fit(shape[2:], out_size, settings)
+    layers = _as_map(part, shape) + fitted
+    pixel = max(size) == 1 < max(out_size)
+    target = size if pixel else out_size
+    same, apart = _same_kernel(part, channels * out_channels, len(size), size == out_size)
+    if apart:
+        spread = enlarge(channels, channels, size, size, settings, same=3, groups=channels)
+        layers.append(("spread", spread))
+    up = enlarge(
+        channels, out_channels, size, target, settings, same=1 if pixel else same, bias=bias
+    )
+    layers += [("up", up), *_repeat(out_channels, target, out_size, settings)]
+    return [*layers, *permute(inverse(order))]
+
+
+def _same_kernel(part: Part, pairs: int, dims: int, keeps_size: bool) -> tuple[int, bool]:
+    """Return the kernel along axes that keep their size, and whether space is mixed apart.
+
+    A block that looks at neighbours is undone with 3 taps, over all channels at once where
+    that takes no more weights than the block has, or else over each channel by itself.
+    """
+    mixes = any(_mixes(node) for node in part.step.nodes)
+    if not mixes:
+        return 1, False
+    if not keeps_size or pairs * 3**dims <= part.step.weights:
+        return 3, False
+    return 1, True
+
+
+def _mixes(node: Node) -> bool:
+    name = name_of(node)
+    if name in CONVOLUTIONS:
+        return prod(argument(node, 1, "weight", None).meta["val"].shape[2:]) > 1
+    return name in MIXERS
+
+
+def _unreadable(part: Part) -> ValueError:
+    return ValueError(
+        f"it leads from a shape of {part.before.shape} to {part.after.shape}, and which "
+        "of its dimensions are channels and which are space cannot be told: "
+        "pass the part of the encoder before that layer"
+    )
+
+
+_UNDO: dict[str, Callable[[Part, Settings, bool], Layers]] = {
+    "block": _undo_block,
+    "convolution": _undo_convolution,
+    "transposed": _undo_transposed,
+    "linear": _undo_linear,
+    "reshape": _undo_reshape,
+    "permute": _undo_permute,
+    "shuffle": _undo_shuffle,
+    "pad": _undo_pad,
+    "resize": _undo_resize,
+}

@@ -1,0 +1,220 @@
+"""The operators of ATen that a decoder knows: their names, arguments, and what they stand for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.fx import Node
+
+VIEWS = frozenset((
+    "alias", "chunk", "detach", "diagonal", "expand", "flatten", "getitem", "movedim", "narrow",
+    "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "swapaxes",
+    "swapdims", "t", "tensor_split", "transpose", "unbind", "unflatten", "unfold", "unsqueeze",
+    "view",
+))  # fmt: skip
+RESHAPES = frozenset((
+    "_unsafe_view", "flatten", "reshape", "reshape_as", "squeeze", "unflatten", "unsqueeze",
+    "view", "view_as",
+))  # fmt: skip
+IDENTITIES = frozenset((
+    "_to_copy", "alias", "alpha_dropout", "clone", "contiguous", "detach", "detach_copy",
+    "dropout", "feature_alpha_dropout", "feature_dropout", "lift_fresh_copy", "roll", "to",
+))  # fmt: skip
+CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
+TRANSPOSED = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
+# What lets a place see its neighbours, besides convolutions.
+MIXERS = frozenset((
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "bmm", "einsum", "matmul", "max_pool1d",
+    "max_pool2d", "max_pool3d", "scaled_dot_product_attention",
+))  # fmt: skip
+ELEMENTWISE = frozenset((
+    "add", "div", "mul", "rsub", "sub", "true_divide",
+))  # fmt: skip
+_GATES = frozenset((
+    "hardsigmoid", "log_softmax", "sigmoid", "softmax", "tanh",
+))  # fmt: skip
+
+# What x * gate(x), written by hand, is called.
+_GATED = {
+    "sigmoid": nn.SiLU,
+    "hardsigmoid": nn.Hardswish,
+    "hardtanh": nn.Hardswish,
+    "relu6": nn.Hardswish,
+    "softplus": nn.Mish,
+    "erf": nn.GELU,
+}
+
+
+def name_of(node: Node) -> str:
+    """Return the operator's name without its overload: ``"relu_"`` for ``aten.relu_.default``."""
+    if isinstance(node.target, str):
+        return node.target
+    return getattr(node.target, "__name__", "").partition(".")[0]
+
+
+def argument(node: Node, position: int, name: str, default: Any) -> Any:
+    """Return an argument of an operator, given by position or by name, or its default."""
+    if len(node.args) > position:
+        return node.args[position]
+    return node.kwargs.get(name, default)
+
+
+def order_of(node: Node, ndim: int) -> tuple[int, ...] | None:
+    """Return how an operator orders the dimensions of a tensor; None if it is another operator."""
+    name = name_of(node)
+    order = list(range(ndim))
+    if name == "permute":
+        dims: Sequence[int] = argument(node, 1, "dims", order)
+        return tuple(dim % ndim for dim in dims)
+    if name in ("transpose", "swapaxes", "swapdims", "t"):
+        first, second = [argument(node, place, f"dim{place - 1}", place - 1) for place in (1, 2)]
+        order[first], order[second] = order[second], order[first]
+        return tuple(order)
+    if name == "movedim":
+        return _moved(node, ndim)
+    return None
+
+
+def _moved(node: Node, ndim: int) -> tuple[int, ...]:
+    def dims(place: int, name: str) -> list[int]:
+        value = argument(node, place, name, 0)
+        return [each % ndim for each in ([value] if isinstance(value, int) else value)]
+
+    moved = dict(zip(dims(2, "destination"), dims(1, "source"), strict=True))
+    rest = iter([axis for axis in range(ndim) if axis not in moved.values()])
+    return tuple(moved[axis] if axis in moved else next(rest) for axis in range(ndim))
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A kind of normalisation, without its number of channels.
+
+    Args:
+        kind: ``"batch"``, ``"group"``, ``"instance"``, ``"layer"`` or ``"rms"``.
+        eps: Added to the variance.
+        affine: Whether it has learnable parameters.
+        momentum: Of the running statistics.
+        tracked: Whether it has running statistics.
+        groups: Of a group normalisation.
+        shape: Normalised shape of a layer normalisation.
+    """
+
+    kind: str
+    eps: float | None
+    affine: bool
+    momentum: float | None = None
+    tracked: bool = False
+    groups: int = 1
+    shape: tuple[int, ...] = ()
+
+
+def read_norm(node: Node) -> Norm | None:
+    """Return the normalisation that an operator is; None if it is none."""
+    name = name_of(node)
+    if name in ("batch_norm", "instance_norm"):
+        momentum, eps = argument(node, 6, "momentum", 0.1), argument(node, 7, "eps", 1e-5)
+        affine = argument(node, 1, "weight", None) is not None
+        tracked = argument(node, 3, "running_mean", None) is not None
+        return Norm(name.partition("_")[0], eps, affine, momentum or None, tracked)
+    if name == "group_norm":
+        affine = argument(node, 2, "weight", None) is not None
+        eps = argument(node, 4, "eps", 1e-5)
+        return Norm("group", eps, affine, groups=argument(node, 1, "num_groups", 1))
+    if name in ("layer_norm", "rms_norm"):
+        affine = argument(node, 2, "weight", None) is not None
+        eps = argument(node, 4 if name == "layer_norm" else 3, "eps", None)
+        shape = tuple(argument(node, 1, "normalized_shape", ()))
+        return Norm(name.partition("_")[0], eps, affine, shape=shape)
+    return None
+
+
+Build = Callable[[], nn.Module]
+
+_PLAIN: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "hardswish": nn.Hardswish,
+    "hardsigmoid": nn.Hardsigmoid,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "log_sigmoid": nn.LogSigmoid,
+}
+# Operator, the module it is, and the arguments that both take in this order with their defaults.
+_WITH_SETTINGS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "leaky_relu": (nn.LeakyReLU, {"negative_slope": 0.01}),
+    "elu": (nn.ELU, {"alpha": 1.0}),
+    "celu": (nn.CELU, {"alpha": 1.0}),
+    "softplus": (nn.Softplus, {"beta": 1, "threshold": 20}),
+    "softshrink": (nn.Softshrink, {"lambd": 0.5}),
+    "hardshrink": (nn.Hardshrink, {"lambd": 0.5}),
+    "threshold": (nn.Threshold, {"threshold": 0, "value": 0}),
+    "rrelu": (nn.RReLU, {"lower": 1 / 8, "upper": 1 / 3}),
+    "gelu": (nn.GELU, {"approximate": "none"}),
+    "softmax": (nn.Softmax, {"dim": -1}),
+    "log_softmax": (nn.LogSoftmax, {"dim": -1}),
+}
+
+
+def read_activation(node: Node) -> Build | None:
+    """Return a call that builds the activation that an operator is; None if it is none.
+
+    Decoders build theirs without ``inplace``.
+    """
+    name = name_of(node).rstrip("_")
+    if name in _PLAIN:
+        return _PLAIN[name]
+    if name in _WITH_SETTINGS:
+        build, defaults = _WITH_SETTINGS[name]
+        settings = {
+            setting: argument(node, place, setting, default)
+            for place, (setting, default) in enumerate(defaults.items(), 1)
+        }
+        return lambda: build(**settings)
+    if name in ("hardtanh", "clamp"):
+        low = argument(node, 1, "min_val" if name == "hardtanh" else "min", -1.0)
+        high = argument(node, 2, "max_val" if name == "hardtanh" else "max", 1.0)
+        return _clamped(low, high)
+    if name == "clamp_min" and argument(node, 1, "min", None) == 0:
+        return nn.ReLU
+    if name == "prelu":
+        weight = argument(node, 1, "weight", None)
+        return lambda: nn.PReLU(weight.meta["val"].numel())
+    return None
+
+
+def _clamped(low: Any, high: Any) -> Build | None:
+    if low == 0 and high is None:
+        return nn.ReLU
+    if low == 0 and high == 6:
+        return nn.ReLU6
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return lambda: nn.Hardtanh(low, high)
+    return None
+
+
+def read_gated(nodes: Sequence[Node]) -> Build | None:
+    """Return the activation that operators without weights are together, as ``x * sigmoid(x)``.
+
+    Args:
+        nodes: All operators between a tensor and a tensor of the same shape.
+    """
+    names = [name_of(node).rstrip("_") for node in nodes]
+    if names[-1] not in ("mul", "div"):
+        return None
+    return next((build for gate, build in _GATED.items() if gate in names), None)
+
+
+def main_norm(nodes: Sequence[Node]) -> Norm | None:
+    """Return the last normalisation among the operators."""
+    return next(filter(None, map(read_norm, reversed(nodes))), None)
+
+
+def main_activation(nodes: Sequence[Node]) -> Build | None:
+    """Return the last activation among the operators; one that gates only if there is no other."""
+    found = [node for node in nodes if read_activation(node) and "softmax" not in name_of(node)]
+    found.sort(key=lambda node: name_of(node).rstrip("_") not in _GATES)
+    return read_activation(found[-1]) if found else None

@@ -1,0 +1,1 @@
+"""Look at any model and leave no trace."""

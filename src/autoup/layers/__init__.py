@@ -1,0 +1,1 @@
+"""All that stands in a user's model: the layers, their start, how they are computed."""

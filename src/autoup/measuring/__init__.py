@@ -1,0 +1,1 @@
+"""How much grid there is, in pictures, in kernels, on constant inputs."""

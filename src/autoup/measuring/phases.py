@@ -1,0 +1,147 @@
+"""How unequal the phases of an upsampling layer are."""
+
+# PyTorch leaves fft, special and tolist without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoup.inspecting.modules import kernel_in_use
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def phase_spread(layer: nn.Module) -> float:
+    """Return how unequal the phase sums of a layer's kernel are; 0 means no grid on constants.
+
+    Output pixels a stride apart form a phase: the same taps feed them. On a constant input a
+    phase equals the bias plus the input times the sum of its taps, so that the output has no
+    grid exactly where all phase sums are equal (Sugawara, Shiota & Kiya 2018, arXiv
+    1806.02658). The spread is the standard deviation over the phases in units of the rms of
+    the phase sums, both over all pairs of channels. Independent weights, PyTorch's start among
+    them, give about ``sqrt(1 - 1 / phases)``, 0.87 for a stride of 2 in 2d.
+
+    The kernel measured is the one in use: with ``smoothness`` its projection, with a
+    parametrisation (weight_norm) what that makes. In a convolution before ``PixelShuffle`` every
+    phase has channels of its own: their biases count too, as the weights of one more input
+    channel held at 1. A ``BatchNorm2d`` between the two counts as in evaluation mode.
+
+    Args:
+        layer: ``nn.ConvTranspose1d``, ``2d`` or ``3d``, an ``AutoConvTranspose``, or
+            ``nn.Sequential(nn.Conv2d(...), nn.PixelShuffle(r))``, with a ``BatchNorm2d``
+            between them or not.
+
+    Returns:
+        The spread, a ratio in [0, 1]; 0 for a stride of 1.
+
+    Raises:
+        TypeError: ``layer`` is something else.
+        ValueError: ``layer`` is lazy and has no weight yet, or the shuffle does not divide the
+            channels.
+
+    Example:
+        >>> import autoup
+        >>> round(phase_spread(autoup.AutoConvTranspose2d(8, 4, 7, 14)), 6)
+        0.0
+        >>> phase_spread(nn.ConvTranspose2d(8, 4, 2, stride=2)) > 0.5
+        True
+    """
+    if any(isinstance(each, nn.parameter.UninitializedParameter) for each in _parameters(layer)):
+        raise ValueError("layer is lazy and has no weight yet: pass one batch through it first.")
+    if isinstance(layer, _TRANSPOSED):
+        return kernel_spread(kernel_in_use(layer), layer.stride, layer.dilation)
+    if isinstance(layer, nn.Sequential) and len(layer) in (2, 3):
+        first, last = layer[0], layer[-1]
+        between: Any = layer[1] if len(layer) == 3 else None
+        known = between is None or isinstance(between, nn.BatchNorm2d)
+        if type(last) is nn.PixelShuffle and isinstance(first, nn.Conv2d) and known:
+            return shuffle_spread(first, last.upscale_factor, between)
+    raise TypeError(
+        "layer must be a transposed convolution or nn.Sequential(nn.Conv2d(...), "
+        f"nn.PixelShuffle(r)), got {type(layer).__name__}."
+    )
+
+
+def _parameters(layer: object) -> list[Tensor]:
+    return list(layer.parameters()) if isinstance(layer, nn.Module) else []
+
+
+def _relative(sums: Tensor, biases: Tensor | None) -> float:
+    """Return the deviation over the rms; phases last, and an equal bias makes no difference."""
+    varied = (sums - sums.mean(-1, keepdim=True)).abs().square().mean(-1).sum()
+    total = sums.abs().square().mean(-1).sum()
+    if biases is not None:
+        across = (biases - biases.mean(-1, keepdim=True)).abs().square().mean(-1).sum()
+        varied, total = varied + across, total + across
+    return float((varied / total).sqrt()) if total > 0 else 0.0
+
+
+def kernel_spread(weight: Tensor, stride: Sequence[int], dilation: Sequence[int]) -> float:
+    """Return the spread of the phase sums of a kernel.
+
+    Tap t lands ``dilation * t`` pixels on, in the phase of that remainder by the stride.
+
+    Shape:
+        - weight: ``(in_channels, out_channels / groups, *kernel_size)``
+
+    Example:
+        >>> kernel_spread(torch.tensor([[[0.5, 1.0, 0.5]]]), [2], [1])
+        0.0
+    """
+    sums = _exact(weight)
+    for axis, (s, d) in enumerate(zip(stride, dilation, strict=True), start=2):
+        taps = torch.arange(sums.shape[axis], device=sums.device)
+        empty = sums.new_zeros((*sums.shape[:axis], s, *sums.shape[axis + 1 :]))
+        sums = empty.index_add(axis, d * taps % s, sums)
+    return _relative(sums.flatten(2), None)
+
+
+def shuffle_spread(
+    conv: Any, r: int, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | None = None
+) -> float:
+    """Return the spread of a convolution before a shuffle by r along each axis.
+
+    Example:
+        >>> conv = nn.Conv1d(1, 2, 3)
+        >>> weight = nn.init.ones_(conv.weight), nn.init.zeros_(conv.bias)
+        >>> shuffle_spread(conv, 2)
+        0.0
+    """
+    weight, bias = (kernel_in_use(conv), conv.bias) if norm is None else _fold(conv, norm)
+    return _relative(*_split_channels(weight, bias, r))
+
+
+def _split_channels(weight: Tensor, bias: Tensor | None, r: int) -> tuple[Tensor, Tensor | None]:
+    """Return sums and biases with the phases last; a shuffle takes them from adjacent channels."""
+    phases = r ** (weight.ndim - 2)
+    if weight.shape[0] % phases:
+        raise ValueError(
+            f"out_channels ({weight.shape[0]}) must be a multiple of {phases} "
+            f"for PixelShuffle({r})."
+        )
+    sums = _exact(weight).flatten(2).sum(2).unflatten(0, (-1, phases)).movedim(1, -1)
+    return sums, None if bias is None else _exact(bias).unflatten(0, (-1, phases))
+
+
+def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor | None]:
+    if norm.running_var is None or norm.running_mean is None:
+        raise TypeError("layer has a BatchNorm without running statistics: its scale is unknown.")
+    scale = (_exact(norm.running_var) + norm.eps).rsqrt()
+    scale = scale if not norm.affine else scale * _exact(norm.weight)
+    bias = (
+        -_exact(norm.running_mean)
+        if conv.bias is None
+        else _exact(conv.bias) - _exact(norm.running_mean)
+    )
+    bias = bias * scale + (_exact(norm.bias) if norm.affine else 0)
+    weight = _exact(kernel_in_use(conv))
+    return weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias
+
+
+def _exact(values: Tensor) -> Tensor:
+    values = values.detach().cpu()
+    return values.to(torch.complex128 if values.is_complex() else torch.float64)

@@ -1,0 +1,1 @@
+"""Change a model's layers and keep its function."""

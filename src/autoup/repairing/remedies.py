@@ -1,0 +1,234 @@
+"""What repair does at each place of a model, or why it does nothing there: all its decisions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from autoup.errors import Refusal
+from autoup.inspecting.calls import Call, per_dim
+from autoup.inspecting.copies import HOOKS
+from autoup.inspecting.sites import CONV, TRANSPOSED, Site, is_quantised
+from autoup.layers.base import BaseConvTransposeNd
+from autoup.repairing.growth import Growth, describe, grow, shortfalls
+from autoup.solving.flaws import AXES
+from autoup.solving.sizes import free_taps, least_kernel
+
+_FORWARDS = [each.forward for each in (*TRANSPOSED, BaseConvTransposeNd)]
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What is done to one module.
+
+    Args:
+        site: Where.
+        growths: One per axis; empty where the kernel stays.
+        enlargement: By which a resize that is folded enlarges; empty otherwise.
+        text: What changes, and what stays and why; empty where there is nothing to do.
+        stays: Whether something that is not clean stays.
+    """
+
+    site: Site
+    growths: tuple[Growth, ...] = ()
+    enlargement: tuple[int, ...] = ()
+    text: str = ""
+    stays: bool = False
+
+
+def plan_growth(
+    site: Site,
+    owners: Mapping[int, Sequence[str]],
+    modules: Mapping[str, nn.Module],
+    *,
+    even: bool = True,
+    smoothness: int = 0,
+) -> Remedy:
+    """Return how a transposed convolution grows.
+
+    Args:
+        site: A transposed convolution.
+        owners: Paths of the modules of every Parameter, by its ``id``.
+        modules: All modules of the model, by path.
+        even: Whether to grow to a multiple of the stride.
+        smoothness: Order for which the kernel shall have two free taps.
+
+    Example:
+        >>> from autoup.inspecting.sites import find_sites
+        >>> layer = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
+        >>> plan_growth(find_sites(layer, None)[0], {}, {"": layer}).text
+        'height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'
+    """
+    axes = axes_of(site)
+    growths = tuple(_grow_axis(*axis, even, smoothness) for axis in axes)
+    text = _describe(axes, growths, even)
+    if not text:
+        return Remedy(site)
+    try:
+        _check_growth(site, owners, modules)
+    except Refusal as refusal:
+        return Remedy(site, text=f"stays, as {refusal}", stays=True)
+    if not any(growth.changes for growth in growths):
+        return Remedy(site, text=text, stays=True)
+    left = [shortfalls(axis[1], each, even=even) for axis, each in zip(axes, growths, strict=True)]
+    return Remedy(site, growths, text=text, stays=any(left))
+
+
+def plan_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> Remedy:
+    """Return how a nearest resize and the convolution behind it become one layer.
+
+    Args:
+        site: A resize.
+        paths: All modules of the model with their paths.
+    """
+    try:
+        scale = _check_fold(site, paths)
+    except Refusal as refusal:
+        return Remedy(site, text=f"stays, as {refusal}", stays=True)
+    conv: Any = site.conv
+    kernel = tuple(
+        d * (k - 1) + s for k, d, s in zip(conv.kernel_size, conv.dilation, scale, strict=True)
+    )
+    few, many = 1, 1
+    for k, s, wide in zip(conv.kernel_size, scale, kernel, strict=True):
+        few, many = few * wide, many * k * s
+    return Remedy(
+        site,
+        enlargement=scale,
+        text=f"with {site.partner} into one transposed convolution, kernel_size="
+        f"{kernel}, stride={scale}: {few} products an input pixel, not {many}",
+    )
+
+
+def axes_of(site: Site) -> list[tuple[int, int, int, int, int]]:
+    """Return kernel, stride, padding, output padding and dilation of each axis.
+
+    Example:
+        >>> axes_of(Site("transposed", "up", nn.ConvTranspose1d(1, 1, 3, 2, 1, 1)))
+        [(3, 2, 1, 1, 1)]
+    """
+    layer: Any = site.module
+    if layer is not None:
+        numbers = (
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            layer.output_padding,
+            layer.dilation,
+        )
+        return list(zip(*numbers, strict=True))
+    given = site.calls[0].arguments
+    kernel_size = tuple(given["weight"].shape[2:])
+    defaults = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}
+    rest = [
+        per_dim(given.get(name, default), len(kernel_size)) for name, default in defaults.items()
+    ]
+    return list(zip(kernel_size, *rest, strict=True))
+
+
+def scales_of(site: Site) -> tuple[int, ...] | None:
+    """Return by how much a resize enlarges along each axis; None where that is no integer.
+
+    Example:
+        >>> conv = nn.Conv2d(1, 1, 3)
+        >>> scales_of(Site("resize", "up", nn.Upsample(scale_factor=2), conv=conv))
+        (2, 2)
+    """
+    module: Any = site.module
+    given = None if module is None else module.scale_factor
+    conv: Any = site.conv
+    if given is None or conv is None:
+        return None
+    scale = per_dim(given, len(conv.kernel_size))
+    whole = tuple(int(each) for each in scale)
+    return whole if whole == scale and min(whole) >= 1 else None
+
+
+def _grow_axis(k: int, s: int, p: int, a: int, d: int, even: bool, smoothness: int) -> Growth:
+    least = k
+    if smoothness and free_taps(k, s, smoothness) < 2:
+        least = least_kernel(s, smoothness, free=2)
+    return grow(k, s, p, a, d, even=even, least=least)
+
+
+def _describe(
+    axes: Sequence[tuple[int, int, int, int, int]], growths: Sequence[Growth], even: bool
+) -> str:
+    said: dict[str, list[str]] = {}
+    for name, axis, growth in zip(AXES[len(axes)], axes, growths, strict=True):
+        if text := describe(*axis, growth, even=even):
+            said.setdefault(text, []).append(name)
+    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in said.items())
+
+
+def _check_growth(
+    site: Site, owners: Mapping[int, Sequence[str]], modules: Mapping[str, nn.Module]
+) -> None:
+    """Refuse a layer whose kernel other code holds, or makes otherwise."""
+    layer: Any = site.module
+    if layer is None:
+        raise Refusal("a function makes it, whose code holds kernel and padding")
+    if is_quantised(layer):
+        raise Refusal("it is quantised: repair the float model and quantise that")
+    if any(_is_dynamic(call, layer) for call in site.calls):
+        raise Refusal("it is called with output_size, which a grown kernel cannot heed")
+    if _has_own_forward(layer):
+        raise Refusal(f"{type(layer).__name__} has a forward of its own")
+    if getattr(layer, "smoothness", 0):
+        raise Refusal("a guarantee projects its kernel, and a grown one otherwise")
+    for path in _sharers(layer, owners, site.path):
+        other: Any = modules[path]
+        plain = all("weight" in each._parameters for each in (layer, other))
+        same = isinstance(other, TRANSPOSED) and not _has_own_forward(other)
+        if not (plain and same and _settings(other) == _settings(layer)):
+            raise Refusal(f"it shares its weight with {path}")
+
+
+def _check_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> tuple[int, ...]:
+    """Return by how much a resize enlarges; refuse one that cannot be folded."""
+    module, conv = site.module, site.conv
+    found: Any = conv
+    if module is None:
+        raise Refusal("a function makes it, so that only its code can change")
+    if (mode := getattr(module, "mode", None)) not in ("nearest", "nearest-exact"):
+        raise Refusal(f"mode {mode!r} takes more than one transposed convolution")
+    if conv is None or not site.direct:
+        raise Refusal("no convolution reads it alone and at once")
+    if (scale := scales_of(site)) is None:
+        raise Refusal("its enlargement is no integer, or bound to one size")
+    if type(conv) not in CONV or parametrize.is_parametrized(conv):
+        raise Refusal(f"{site.partner} is no plain convolution")
+    if any(len(paths[each]) > 1 for each in (module, conv)):
+        raise Refusal("one of the two is used in several places")
+    if max(len(site.calls), site.conv_uses) > 1:
+        raise Refusal("it is called more than once")
+    if any(vars(each)[name] for each in (module, conv) for name in HOOKS):
+        raise Refusal("hooks watch one of the two")
+    if found.padding_mode != "zeros" or isinstance(found.padding, str) or set(found.stride) != {1}:
+        raise Refusal(f"{site.partner} is strided, or not padded by a number of zeros")
+    reach = zip(found.kernel_size, found.dilation, found.padding, strict=True)
+    if any(p > d * (k - 1) for k, d, p in reach):
+        raise Refusal(f"{site.partner} pads more than its kernel reaches")
+    return scale
+
+
+def _settings(layer: Any) -> tuple[Any, ...]:
+    names = ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups")
+    return tuple(getattr(layer, name) for name in names)
+
+
+def _is_dynamic(call: Call, layer: Any) -> bool:
+    used = call.arguments.get("output_padding", 0)
+    return per_dim(used, len(layer.kernel_size)) != tuple(layer.output_padding)
+
+
+def _has_own_forward(layer: nn.Module) -> bool:
+    return type(layer).forward not in _FORWARDS or "forward" in vars(layer)
+
+
+def _sharers(layer: nn.Module, owners: Mapping[int, Sequence[str]], path: str) -> list[str]:
+    biases = [id(layer.bias)] if getattr(layer, "bias", None) is not None else []
+    found = [owners.get(id(each), ()) for each in layer.parameters() if id(each) not in biases]
+    return [each for paths in found for each in paths if each != path]

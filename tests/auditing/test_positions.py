@@ -1,0 +1,102 @@
+"""Positions followed through a model against the centres of what its pixels really read."""
+
+import random
+
+import pytest
+import torch
+from support import models
+from torch import nn
+
+from autoup import audit
+
+
+def layer(kind, chance):
+    k, s = chance.choice([2, 3, 4, 5]), chance.choice([1, 2, 3])
+    p = chance.randrange(k // 2 + 1)
+    if kind == "conv":
+        return nn.Conv1d(1, 1, k, s, p, dilation=chance.choice([1, 2]), bias=False)
+    if kind == "pool":
+        return nn.AvgPool1d(k, s, p, count_include_pad=True)
+    if kind == "transposed":
+        return nn.ConvTranspose1d(1, 1, k, s, p, chance.randrange(s), bias=False)
+    if kind == "resize":
+        return nn.Upsample(
+            scale_factor=chance.choice([2, 3]), mode=chance.choice(["nearest", "linear"])
+        )
+    return nn.ConstantPad1d((chance.randrange(4), chance.randrange(4)), 0.0)
+
+
+def reads(model, size):
+    """Return how much each output pixel reads of each input pixel, ``(out, in)``."""
+    eye = torch.eye(size, dtype=torch.float64)[:, None]
+    with torch.no_grad():
+        return model(eye)[:, 0].T
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_output_lies_where_the_mean_of_what_it_reads_says(seed):
+    chance = random.Random(seed)
+    # Down before up: a stride behind an enlargement may read one phase of it alone.
+    kinds = ["conv", "pool", "pad", "transposed", "resize"]
+    chosen = sorted((chance.choice(kinds) for _ in range(3)), key=lambda kind: kind in kinds[3:])
+    model = nn.Sequential(*(layer(kind, chance) for kind in chosen)).double()
+    model.append(nn.ConvTranspose1d(1, 1, 3, 2, 1, 1, bias=False).double())
+    for each in model.parameters():
+        nn.init.ones_(each)
+    size = 432  # Its middle half holds whole periods of 8 and of 27.
+    report = audit(model, (1, 1, size))
+    matrix = reads(model, size)
+    inside = matrix.clone()
+    inside[:, : size // 4] = inside[:, -size // 4 :] = 0
+    m = torch.arange(size, dtype=torch.float64)
+    y = torch.arange(len(matrix), dtype=torch.float64)
+    centre_in = (inside.sum(0) * m).sum() / inside.sum()
+    centre_out = (inside.sum(1) * y).sum() / inside.sum()
+    ((low, high),) = report.displaced
+    assert low == high
+    scale = expected_scale(model)
+    centred = (centre_in + 0.5) / scale - 0.5
+    assert float(centre_out - centred) == pytest.approx(low, abs=0.02)
+
+
+def expected_scale(model):
+    scale = 1.0
+    for each in model:
+        if isinstance(each, nn.ConvTranspose1d):
+            scale /= each.stride[0]
+        elif isinstance(each, nn.Conv1d | nn.AvgPool1d):
+            scale *= each.stride[0]
+        elif isinstance(each, nn.Upsample):
+            scale /= each.scale_factor
+    return scale
+
+
+def test_u_net_with_its_adjoint_geometry_lies_in_its_place():
+    model, (size, *_) = models.build("monai UNet 2d")
+    report = audit(model, size)
+    assert report.drift == (-1.5, -1.5)
+    assert report.displaced == ((0.0, 0.0), (0.0, 0.0))
+    assert "it lies in its place" in str(report)
+
+
+def test_ways_of_different_shifts_are_both_told():
+    class Ways(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down = nn.Conv2d(1, 1, 4, 2, 1)
+            self.up = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
+
+        def forward(self, x):
+            return torch.cat([x, self.up(self.down(x))], 1)
+
+    report = audit(Ways(), (1, 1, 16, 16))
+    assert report.displaced == ((-0.5, 0.0), (-0.5, 0.0))
+    assert "different shifts meet: -0.5 to 0, -0.5 to 0 px" in str(report)
+
+
+def test_what_cannot_be_followed_is_unknown():
+    up = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Unflatten(1, (1, 4, 4)), up)
+    report = audit(model, (1, 1, 4, 4))
+    assert report.displaced is None
+    assert "may undo it" in str(report)

@@ -1,0 +1,334 @@
+"""A decoder has exactly the encoder's input shape, whatever the encoder is made of."""
+
+import copy
+import io
+import warnings
+
+import pytest
+import torch
+from support.oracle import artifacts_allowed
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+import autoup
+from autoup import mirror_decoder
+
+
+class Module(nn.Module):
+    """Layers by name, and a forward pass that is given as a function of them."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        self.run = forward
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+def conv(i, o, k=3, s=2, p=1, **rest):
+    return nn.Conv2d(i, o, k, s, p, **rest)
+
+
+def functional(m, x):
+    x = F.leaky_relu(m.a(x), 0.2, inplace=True)
+    x = F.max_pool2d(F.relu(m.norm(m.b(x))), 2)
+    return m.head(x.mean((2, 3)))
+
+
+def residual(m, x):
+    x = F.relu(m.norm(m.a(x)))
+    return F.relu(m.skip(x) + m.c(F.relu(m.b(x))))
+
+
+def gated(m, x):
+    x = m.a(x)
+    return x * torch.sigmoid(m.b(F.relu(m.c(x.mean((2, 3), keepdim=True)))))
+
+
+def in_place(m, x):
+    y = m.a(x)
+    y.relu_()
+    y[:, :4] *= 2
+    return m.b(y)
+
+
+def scattered(m, x):
+    y = torch.zeros(x.shape[0], 16, *[-(-size // 2) for size in x.shape[2:]])
+    y[:, :8] = m.a(x)
+    y[:, 8:] = m.b(x)
+    return y
+
+
+def tokens(m, x):
+    x = m.a(x).flatten(2).transpose(1, 2)
+    return m.norm(m.block(x)).mean(1)
+
+
+def channels_last(m, x):
+    x = m.a(x).permute(0, 2, 3, 1)
+    return m.head(x + m.c(F.gelu(m.b(m.norm(x)))))
+
+
+def in_time(m, x):
+    n, t = x.shape[:2]
+    return m.head(F.relu(m.a(x.flatten(0, 1))).mean((2, 3)).view(n, t, -1))
+
+
+def padded(m, x):
+    return m.b(F.pad(m.a(F.pad(x, (0, 1, 0, 1))), (1, 1, 1, 1)))
+
+
+ENCODERS = {
+    "functional": lambda: Module(
+        functional, a=conv(3, 8), b=conv(8, 16), norm=nn.BatchNorm2d(16), head=nn.Linear(16, 5)
+    ),
+    "residual": lambda: Module(
+        residual, a=conv(3, 8), norm=nn.GroupNorm(2, 8), b=conv(8, 16), c=conv(16, 16, 3, 1),
+        skip=conv(8, 16, 1, 2, 0),
+    ),
+    "gated": lambda: Module(gated, a=conv(3, 8), b=conv(4, 8, 1, 1, 0), c=conv(8, 4, 1, 1, 0)),
+    "in place": lambda: Module(in_place, a=conv(3, 8), b=conv(8, 8)),
+    "scattered": lambda: Module(scattered, a=conv(3, 8), b=conv(3, 8)),
+    "tokens": lambda: Module(
+        tokens, a=conv(3, 16, 4, 4, 0), norm=nn.LayerNorm(16),
+        block=nn.TransformerEncoderLayer(16, 2, 32, batch_first=True),
+    ),
+    "channels last": lambda: Module(
+        channels_last, a=conv(3, 8, 4, 4, 0), norm=nn.LayerNorm(8), b=nn.Linear(8, 32),
+        c=nn.Linear(32, 8), head=nn.Linear(8, 4),
+    ),
+    "padded": lambda: Module(padded, a=nn.Conv2d(3, 8, 3, 2), b=nn.Conv2d(8, 8, 3)),
+    "circular": lambda: nn.Sequential(conv(3, 8, padding_mode="circular"), nn.GELU(), conv(8, 4)),
+    "pooled": lambda: nn.Sequential(conv(3, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()),
+    "uneven padding": lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), conv(3, 8, 1, 1, 0)),
+    "weight norm": lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(conv(3, 8))),
+    "transposed": lambda: nn.Sequential(conv(3, 8), nn.ConvTranspose2d(8, 4, 3, 2, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{}, {"stages": "resolution", "refine": 1}], ids=str)
+@pytest.mark.parametrize("size", [(2, 3, 32, 32), (2, 3, 33, 47)], ids=str)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_decoder_restores_the_shape_and_every_parameter_learns(name, size, options):
+    encoder = ENCODERS[name]()
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, size, **options)
+    code = encoder.eval()(torch.randn(3 * size[0], *size[1:]))
+    made = decoder(code.detach())
+    assert made.shape == (3 * size[0], *size[1:])
+    made.square().sum().backward()
+    assert [n for n, p in decoder.named_parameters() if p.grad is None] == []
+    file = io.BytesIO()
+    torch.save(decoder, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    torch.testing.assert_close(again.eval()(code), decoder.eval()(code))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size"),
+    [
+        (nn.Sequential(*[nn.Conv1d(1 if n == 0 else 8, 8, k, s) for n, (k, s) in enumerate(
+            [(10, 5), (3, 2), (3, 2), (2, 2)])]), (2, 1, 16000)),
+        (nn.Sequential(nn.Conv3d(1, 4, 3, (1, 2, 2), 1), nn.InstanceNorm3d(4), nn.PReLU(4),
+                       nn.MaxPool3d((1, 2, 2)), nn.Conv3d(4, 8, 3, 2, 1)), (1, 1, 7, 33, 32)),
+        (Module(in_time, a=conv(3, 8), head=nn.Linear(8, 4)), (2, 5, 3, 32, 32)),
+    ],
+    ids=["1d", "3d", "time"],
+)  # fmt: skip
+def test_decoder_serves_every_number_of_axes(encoder, size):
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, size)
+    assert decoder(encoder(torch.randn(2 * size[0], *size[1:]))).shape == (2 * size[0], *size[1:])
+
+
+def lenet():
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 10),
+    )  # fmt: skip
+    by_hand = nn.Sequential(
+        nn.Linear(10, 120), nn.ReLU(), nn.Linear(120, 400), nn.Unflatten(1, (16, 5, 5)),
+        nn.ConvTranspose2d(16, 16, 2, 2, groups=16, bias=False), nn.ReLU(),
+        nn.ConvTranspose2d(16, 6, 5), nn.ConvTranspose2d(6, 6, 2, 2, groups=6, bias=False),
+        nn.ReLU(), nn.ConvTranspose2d(6, 1, 5, padding=2),
+    )  # fmt: skip
+    return encoder, by_hand, (1, 1, 28, 28), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+
+
+def vae():
+    def down(i, o):
+        return nn.Conv2d(i, o, 4, 2, 1), nn.BatchNorm2d(o), nn.LeakyReLU()
+
+    def up(i, o):
+        return nn.ConvTranspose2d(i, o, 2, 2), nn.BatchNorm2d(o), nn.LeakyReLU()
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(*down(3, 32), *down(32, 64), *down(64, 128), nn.Flatten())
+            self.mean, self.log_variance = nn.Linear(8192, 20), nn.Linear(8192, 20)
+
+        def forward(self, x):
+            x = self.body(x)
+            return self.mean(x), self.log_variance(x)
+
+    by_hand = nn.Sequential(
+        nn.Linear(20, 8192), nn.Unflatten(1, (128, 8, 8)), nn.BatchNorm2d(128), nn.LeakyReLU(),
+        *up(128, 64), *up(64, 32), nn.ConvTranspose2d(32, 3, 2, 2),
+    )  # fmt: skip
+    return Encoder(), by_hand, (1, 3, 64, 64), ["mean", 9, 7, 8, 6, 4, 5, 3, 1, 2, 0]
+
+
+def dcgan():
+    def down(i, o):
+        return nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2, True)
+
+    def up(i, o):
+        layer = nn.ConvTranspose2d(i, o, 2, 2, bias=False)
+        return layer, nn.BatchNorm2d(o), nn.LeakyReLU(0.2, True)
+
+    discriminator = nn.Sequential(
+        nn.Conv2d(3, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True), *down(64, 128),
+        *down(128, 256), *down(256, 512), nn.Conv2d(512, 1, 4, 1, 0, bias=False), nn.Sigmoid(),
+    )  # fmt: skip
+    by_hand = nn.Sequential(
+        nn.ConvTranspose2d(1, 512, 4, bias=False), nn.BatchNorm2d(512), nn.LeakyReLU(0.2, True),
+        *up(512, 256), *up(256, 128), nn.ConvTranspose2d(128, 64, 2, 2, bias=False),
+        nn.LeakyReLU(0.2, True), nn.ConvTranspose2d(64, 3, 2, 2, bias=False),
+    )  # fmt: skip
+    return discriminator, by_hand, (1, 3, 64, 64), [11, 9, 10, 8, 6, 7, 5, 3, 4, 2, 1, 0]
+
+
+def wav2vec():
+    def down(i, k, s):
+        return nn.Conv1d(i, 32, k, s, bias=False), nn.GroupNorm(8, 32), nn.GELU()
+
+    def up(o, k, s, p=0):
+        return nn.ConvTranspose1d(32, o, k, s, p, output_padding=p, bias=o == 1)
+
+    encoder = nn.Sequential(*down(1, 10, 5), *down(32, 3, 2), *down(32, 3, 2), *down(32, 2, 2))
+    by_hand = nn.Sequential(  # 399 -> 799 -> 1599 -> 3199 -> 16000
+        up(32, 4, 2, 1), nn.GroupNorm(8, 32), nn.GELU(), up(32, 4, 2, 1), nn.GroupNorm(8, 32),
+        nn.GELU(), up(32, 4, 2, 1), nn.GroupNorm(8, 32), nn.GELU(), up(1, 10, 5),
+    )  # fmt: skip
+    return encoder, by_hand, (1, 1, 16000), [9, 7, 8, 6, 4, 5, 3, 1, 2, 0]
+
+
+@pytest.mark.parametrize("build", [lenet, vae, dcgan, wav2vec])
+def test_chain_is_mirrored_as_by_hand(build):
+    encoder, by_hand, size, layers = build()
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, size, output=0 if build is vae else None)
+    values = zip(by_hand.state_dict(), decoder.state_dict().values(), strict=True)
+    by_hand.load_state_dict(dict(values))
+    assert all(isinstance(m, type(h)) for m, h in zip(decoder, by_hand, strict=True))
+    names = [name.removeprefix("layer_").removeprefix("body_") for name, _ in
+             decoder.named_children()]  # fmt: skip
+    assert names == list(map(str, layers))
+    code = encoder(torch.randn(4, *size[1:]))
+    code = (code[0] if build is vae else code).detach()
+    torch.testing.assert_close(decoder(code), by_hand(code))
+
+
+def test_decoder_is_exported_at_any_batch_size():
+    decoder = mirror_decoder(ENCODERS["functional"](), (2, 3, 32, 32)).eval()
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.export.export(decoder, (torch.randn(2, 5),), dynamic_shapes=(batch,))
+    code = torch.randn(7, 5)
+    torch.testing.assert_close(program.module()(code), decoder(code))
+
+
+def test_reading_leaves_the_encoder_as_it_was():
+    encoder = nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.Dropout(), conv(8, 8))
+    encoder[1].eval()
+    called = []
+    encoder[0].register_forward_hook(lambda *_: called.append(1))
+    before, modes = copy.deepcopy(encoder.state_dict()), [m.training for m in encoder.modules()]
+    torch.manual_seed(0)
+    mirror_decoder(encoder, (2, 3, 32, 32))
+    after_seed = torch.get_rng_state()
+    torch.manual_seed(0)
+    mirror_decoder(encoder, (8, 3, 32, 32))
+    assert torch.equal(torch.get_rng_state(), after_seed)
+    assert [m.training for m in encoder.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+    assert all(p.grad is None for p in encoder.parameters())
+    assert called == []
+    assert len(encoder[0]._forward_hooks) == 1
+
+
+def test_tied_adjoint_shares_weights():
+    encoder = nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 4))
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, (1, 3, 33, 32), adjoint=True, tied=True)
+    assert decoder[0].weight is encoder[2].weight
+    assert decoder[2].weight is encoder[0].weight
+
+
+def test_one_warning_tells_the_layers_and_the_shift():
+    encoder = nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 4), nn.ReLU(), conv(4, 4))
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        decoder = mirror_decoder(encoder, (1, 3, 33, 32))
+    assert [each.category for each in caught] == [autoup.ArtifactWarning]
+    shift = sum(-layer.output_padding[0] / 2 * s for layer, s in zip(decoder[::2], (4, 2, 1)))  # noqa: B905
+    assert f"{-shift:g} px toward the top" in str(caught[0].message)
+    assert "layer_4  5x4 -> 9x8" in str(caught[0].message)
+
+
+def test_outputs_are_picked():
+    def heads(m, x):
+        h = m.a(x).flatten(1)
+        return {"mean": m.b(h), "parts": (m.c(h), 3)}
+
+    encoder = Module(heads, a=conv(3, 4), b=nn.Linear(1024, 5), c=nn.Linear(1024, 7))
+    size = (1, 3, 32, 32)
+    assert mirror_decoder(encoder, size, output="mean")(torch.randn(2, 5)).shape[1:] == size[1:]
+    made = mirror_decoder(encoder, size, output=lambda out: out["parts"][0])
+    assert made(torch.randn(2, 7)).shape[1:] == size[1:]
+    with pytest.raises(TypeError, match=r"dict.*'mean': a tensor"):
+        mirror_decoder(encoder, size)
+    with pytest.raises(TypeError, match="output='z' picks nothing"):
+        mirror_decoder(encoder, size, output="z")
+
+
+def branching(m, x):
+    x = m.a(x)
+    return x * 2 if x.mean() > 0 else x
+
+
+def with_class_token(m, x):
+    x = m.a(x).flatten(2).transpose(1, 2)
+    return torch.cat([m.token.expand(x.shape[0], -1, -1), x], 1)[:, 0]
+
+
+BAD = [
+    (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)), {}, ValueError, "no spatial layer"),
+    (nn.Identity, {}, ValueError, "no spatial layer"),
+    (lambda: Module(branching, a=conv(3, 8)), {}, ValueError, "depends on the values.*test_dec"),
+    (lambda: Module(with_class_token, a=conv(3, 8), token=nn.Parameter(torch.zeros(1, 1, 8))), {},
+     ValueError, "no grid of pixels behind layer 'cat'"),
+    (lambda: nn.Sequential(conv(3, 8), nn.Flatten(), nn.Linear(9, 5)), {}, ValueError,
+     r"\(1, 3, 32, 32\) in layer '2' \(Linear\)"),
+    (lambda: nn.Sequential(nn.LazyConv2d(8, 3)), {}, ValueError, "lazy parameter"),
+    (lambda: conv(3, 8), {"output": 0}, TypeError, "leave output out"),
+    (lambda: conv(3, 8), {"stages": "fine"}, ValueError, "stages.*'fine'"),
+    (lambda: conv(3, 8), {"refine": -1}, ValueError, "refine"),
+    (lambda: conv(3, 8), {"tied": True}, ValueError, "adjoint=True"),
+    (lambda: conv(3, 8), {"output_activation": "tanh"}, TypeError, "nn.Sigmoid"),
+    (lambda: nn.MaxPool2d(2), {"adjoint": True, "tied": True}, ValueError, "tied=True shares"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "options", "error", "message"), BAD)
+def test_what_cannot_be_mirrored_is_told(build, options, error, message):
+    with pytest.raises(error, match=message):
+        mirror_decoder(build(), (1, 3, 32, 32), **options)
+
+
+@pytest.mark.parametrize("size", [(3, 32, 32), (1, 3), (1, 3, 0, 32), 32, (1, 3, 32.0, 32)])
+def test_bad_input_sizes_are_told(size):
+    with pytest.raises((TypeError, ValueError), match="input_size"):
+        mirror_decoder(conv(3, 8), size)

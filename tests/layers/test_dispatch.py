@@ -1,0 +1,297 @@
+"""Every way of computing a transposed convolution against PyTorch's own call."""
+
+from itertools import product
+
+import pytest
+import torch
+from support.oracle import AUTO, PLAIN, artifacts_allowed
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn import functional as F  # noqa: N812
+
+from autoup import AutoConvTranspose2d
+from autoup.layers import dispatch
+from autoup.layers.dispatch import conv_transpose
+from autoup.layers.subpixel import Geometry, is_subpixel, subpixel
+
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+FORMATS = {1: [None], 2: [None, torch.channels_last], 3: [None, torch.channels_last_3d]}
+DOUBLE = torch.float64
+
+
+def geometry(dims, stride, padding=0, output_padding=0, groups=1, dilation=1):
+    axes = [(value,) * dims for value in (stride, padding, output_padding)]
+    return Geometry(*axes, groups, (dilation,) * dims)
+
+
+def tensors(dims, channels, size, kernel, batch=2, form=None, dtype=DOUBLE, grad=False):
+    """Return input, weight and bias of a transposed convolution."""
+    torch.manual_seed(0)
+    x = torch.randn(batch, channels[0], *(size,) * dims, dtype=dtype)
+    if form is not None:
+        x = x.contiguous(memory_format=form)
+    weight = torch.randn(*channels, *(kernel,) * dims, dtype=dtype) / channels[0] ** 0.5
+    made = (x, weight, torch.randn(channels[1], dtype=dtype))
+    return tuple(each.requires_grad_(grad) for each in made)
+
+
+def plain(x, weight, bias, sizes):
+    return TRANSPOSED[len(sizes.stride)](x, weight, bias, *sizes)
+
+
+SUBPIXEL = [
+    (dims, s, q, p, a)
+    for dims, s, q in product((1, 2, 3), (2, 3, 4), (1, 2, 3))
+    for p in range(q * s)
+    for a in range(min(s, p + 1))
+    if dims < 3 or q * s <= 6
+]
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("channels", [(3, 2), (2, 5)])
+def test_subpixel_is_the_transposed_convolution_for_every_multiple_of_the_stride(dims, channels):
+    for form, (_, s, q, p, a) in product(
+        FORMATS[dims], [row for row in SUBPIXEL if row[0] == dims]
+    ):
+        sizes = geometry(dims, s, p, a)
+        x, weight, bias = tensors(dims, channels, 5, q * s, form=form)
+        assert is_subpixel(weight, sizes)
+        for offset in (bias, None):
+            made = subpixel(x, weight, offset, sizes)
+            torch.testing.assert_close(made, plain(x, weight, offset, sizes), rtol=0, atol=1e-12)
+            assert made.is_contiguous(memory_format=form or torch.contiguous_format)
+            assert not made._is_view()
+
+
+def test_subpixel_takes_axes_of_different_strides():
+    sizes = Geometry((2, 3), (1, 0), (1, 0), 1, (1, 1))
+    x, weight = torch.randn(2, 3, 5, 4, dtype=DOUBLE), torch.randn(3, 2, 4, 3, dtype=DOUBLE)
+    made = subpixel(x, weight, None, sizes)
+    torch.testing.assert_close(made, plain(x, weight, None, sizes), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kernel"),
+    [
+        (geometry(2, 2), 3),
+        (geometry(2, 2, groups=2), 2),
+        (geometry(2, 3, dilation=2), 3),
+        (geometry(2, 1), 1),
+        (geometry(2, 2, 0, 1), 2),
+    ],
+)
+def test_what_subpixel_cannot_compute_is_told(sizes, kernel):
+    assert not is_subpixel(torch.empty(4, 2, kernel, kernel), sizes)
+
+
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_the_gradients_of_every_way_are_those_of_pytorch(dims, low):
+    for form, (k, s, p, a) in product(FORMATS[dims], [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)]):
+        made, wanted = [], []
+        for results, call in ((made, dispatch._ConvTranspose.apply), (wanted, plain)):
+            inputs = tensors(dims, (3, 2), 4, k, form=form, grad=True)
+            arguments = (low,) if results is made else ()
+            y = call(*inputs, geometry(dims, s, p, a), *arguments)
+            torch.manual_seed(1)
+            y.backward(torch.randn(y.shape, dtype=DOUBLE))
+            results += [y.detach(), *(each.grad for each in inputs)]
+        for ours, theirs in zip(made, wanted, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("dims", [1, 2])
+def test_every_way_has_second_and_forward_derivatives(dims, low):
+    inputs = tensors(dims, (2, 2), 3, 4, grad=True)
+
+    def call(*each):
+        return dispatch._ConvTranspose.apply(*each, geometry(dims, 2, 1), low)
+
+    assert gradcheck(
+        call,
+        inputs,
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+    )
+    assert gradgradcheck(call, inputs, check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("wanted", list(product([False, True], repeat=3)))
+def test_only_the_gradients_that_are_wanted_are_computed(wanted):
+    inputs = tensors(2, (3, 2), 4, 2)
+    for each, want in zip(inputs, wanted, strict=True):
+        each.requires_grad_(want)
+    if any(wanted):
+        dispatch._ConvTranspose.apply(*inputs, geometry(2, 2), True).sum().backward()
+    assert [each.grad is not None for each in inputs] == list(wanted)
+
+
+# What is chosen where: the facts, then whether at low resolution, then whether with our backward
+# pass. The sizes straddle each threshold.
+CHOICES = [
+    ("a head", {"channels": (32, 1)}, (True, True)),
+    ("a head, channels last", {"channels": (32, 3), "last": True}, (True, True)),
+    ("a head for inference", {"channels": (32, 1), "grad": False}, (True, False)),
+    ("a head of 2 taps a phase", {"channels": (32, 3), "kernel": 4, "padding": 1}, (True, True)),
+    ("a head in bfloat16", {"channels": (32, 1), "dtype": torch.bfloat16}, (True, True)),
+    ("a small head", {"channels": (32, 1), "size": 45}, (False, False)),
+    ("a head of 5", {"channels": (32, 5)}, (False, False)),
+    ("a head of an odd kernel", {"channels": (32, 1), "kernel": 3, "padding": 1}, (False, False)),
+    ("a head in double precision", {"channels": (32, 1), "dtype": DOUBLE}, (False, False)),
+    ("a body", {"channels": (8, 32)}, (False, False)),
+    ("a body, channels last", {"channels": (8, 32), "last": True}, (False, True)),
+    ("a body, k3", {"channels": (8, 32), "last": True, "kernel": 3}, (False, True)),
+    ("a body, small", {"channels": (8, 32), "last": True, "size": 31}, (False, False)),
+    ("a body for inference", {"channels": (8, 32), "last": True, "grad": False}, (False, False)),
+    ("a body without bias", {"channels": (8, 32), "last": True, "bias": False}, (False, False)),
+    ("a body in bfloat16", {"channels": (8, 32), "dtype": torch.bfloat16}, (False, True)),
+    ("a large body", {"channels": (8, 32), "size": 128}, (True, True)),
+    ("a large body in bfloat16, for inference",
+     {"channels": (8, 32), "size": 128, "grad": False, "dtype": torch.bfloat16}, (False, False)),
+    ("a large body, k4", {"channels": (8, 32), "size": 128, "kernel": 4}, (False, False)),
+]  # fmt: skip
+
+
+def case(
+    channels,
+    size=64,
+    batch=4,
+    kernel=2,
+    padding=0,
+    last=False,
+    grad=True,
+    bias=True,
+    dtype=torch.float32,
+):
+    form = torch.channels_last if last else None
+    x, weight, offset = tensors(2, channels, size, kernel, batch, form, dtype, grad)
+    return x, weight, offset if bias else None, geometry(2, 2, padding)
+
+
+@pytest.mark.parametrize(
+    ("facts", "chosen"), [row[1:] for row in CHOICES], ids=[r[0] for r in CHOICES]
+)
+def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(facts, chosen):
+    inputs = case(**facts)
+    assert dispatch._choose(*inputs) == chosen
+    with torch.no_grad():
+        made, wanted = conv_transpose(*inputs), plain(*inputs)
+    bound = {torch.float32: 1e-5, torch.bfloat16: 3e-2, DOUBLE: 1e-13}[made.dtype]
+    assert (made - wanted).abs().max() <= bound * wanted.abs().max()
+    assert made.stride() == wanted.stride() or made.shape[1] == 1
+    traced = conv_transpose(*inputs)
+    assert torch.equal(traced.detach(), made) or chosen[1]
+    assert (traced.grad_fn is not None) == inputs[1].requires_grad
+
+
+def strange(x):
+    """Inputs that are dense in no memory format, or in both."""
+    yield x[..., ::2, :]
+    yield x.transpose(2, 3)
+    yield x[:, :, :1, :1].contiguous()
+    yield x[:1].expand(4, -1, -1, -1)
+
+
+def test_inputs_dense_in_neither_memory_format_or_in_both_are_left_to_pytorch():
+    x, weight, bias, sizes = case((32, 1), size=128, grad=False)
+    for each in strange(x):
+        assert dispatch._choose(each, weight, bias, sizes) == (False, False)
+        assert torch.equal(
+            conv_transpose(each, weight, bias, sizes), plain(each, weight, bias, sizes)
+        )
+    assert dispatch._choose(x[0], weight, bias, sizes) == (False, False), "unbatched"
+
+
+def test_subclasses_and_autocast_are_left_to_pytorch():
+    x, weight, bias, sizes = case((32, 1), grad=False)
+    assert dispatch._choose(x, weight, bias, sizes) == (True, False)
+    assert dispatch._choose(nn.Parameter(x), weight, bias, sizes) == (False, False)
+    assert dispatch._choose(x.to("meta"), weight.to("meta"), None, sizes) == (False, False)
+    assert dispatch._choose(x, weight.to(torch.bfloat16), bias, sizes) == (False, False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert dispatch._choose(x, weight, bias, sizes) == (False, False)
+        assert conv_transpose(x, weight, bias, sizes).dtype == torch.bfloat16
+
+
+LAYERS = [
+    (1, (32, 1), 8192, {}),
+    (2, (32, 1), 64, {}),
+    (2, (16, 3), 64, {"kernel_size": 4}),
+    (2, (16, 32), 64, {}),
+    (2, (16, 32), 64, {"smoothness": 1}),
+    (3, (16, 2), 16, {}),
+]
+
+
+@pytest.mark.parametrize(("dims", "channels", "size", "options"), LAYERS)
+def test_layers_and_their_gradients_agree_with_the_plain_layer_in_double_precision(
+    dims, channels, size, options
+):
+    for form in FORMATS[dims]:
+        torch.manual_seed(0)
+        layer = AUTO[dims](*channels, size, 2 * size, init="torch", **options)
+        x = torch.randn(4, channels[0], *(size,) * dims)
+        if form is not None:
+            x = x.contiguous(memory_format=form)
+        double = layer.to_plain().double()
+        y = layer(x.requires_grad_())
+        exact = x.detach().double().requires_grad_()
+        wanted = double(exact)
+        cotangent = torch.randn_like(wanted)
+        y.backward(cotangent.to(y.dtype))
+        wanted.backward(cotangent)
+        pairs = [(y, wanted), (x.grad, exact.grad), (layer.bias.grad, double.bias.grad)]
+        if not layer.smoothness:
+            pairs.append((layer.weight.grad, double.weight.grad))
+        for ours, theirs in pairs:
+            assert (ours - theirs).abs().max() <= 2e-5 * theirs.abs().max()
+        assert form is None or y.is_contiguous(memory_format=form)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_the_output_can_be_changed_in_place(last, training):
+    layer = AutoConvTranspose2d(32, 3, 64, 128)
+    x = torch.randn(4, 32, 64, 64)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    with torch.set_grad_enabled(training):
+        y = layer(x)
+    scale = torch.ones((), requires_grad=True)
+    F.relu_(y.add_(scale)).sum().backward()
+    assert scale.grad > 0
+    assert (layer.weight.grad is not None) == training
+
+
+def test_graphs_show_one_transposed_convolution():
+    layer, x = AutoConvTranspose2d(32, 1, 64, 128), torch.randn(4, 32, 64, 64)
+    assert dispatch._choose(x, layer.weight, layer.bias, geometry(2, 2)) == (True, True)
+    exported = torch.export.export(layer, (x,))
+    calls = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+    assert calls == ["aten.conv_transpose2d.input"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_traces_show_the_graph_of_the_plain_layer():
+    layer, x = AutoConvTranspose2d(32, 1, 64, 128), torch.randn(4, 32, 64, 64)
+    kinds = [
+        [node.kind() for node in torch.jit.trace(each, x).inlined_graph.nodes()]
+        for each in (layer, layer.to_plain())
+    ]
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_output_size_means_what_it_means_to_the_plain_layer(dims):
+    with artifacts_allowed():
+        layer = AUTO[dims](4, 2, 5, 11, kernel_size=3, dtype=DOUBLE)
+    plain_layer = PLAIN[dims](4, 2, 3, 2, layer.padding, dtype=DOUBLE)
+    plain_layer.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 4, *(5,) * dims, dtype=DOUBLE)
+    for size in (layer(x).shape[-1], layer(x).shape[-1] + 1):
+        wanted = plain_layer(x, output_size=[size] * dims)
+        assert torch.equal(layer(x, output_size=[size] * dims), wanted)
+        assert torch.equal(layer(x, output_size=[2, 2, *[size] * dims]), wanted)

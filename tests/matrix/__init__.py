@@ -1,0 +1,1 @@
+"""Every place where decoders live, every kind of layer: each cell a test."""

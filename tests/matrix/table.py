@@ -1,0 +1,211 @@
+"""The matrix: every place where decoders live, every kind of layer, in 1d, 2d and 3d.
+
+``make matrix`` runs it and prints the table; the exit status is 1 where a cell is not
+as expected. Words behind it choose rows: ``python -m matrix.table export vmap``.
+"""
+
+import copy
+import pickle
+import re
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+from support.oracle import AUTO, CONV, artifacts_allowed
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from autoup import mirror_decoder
+from matrix import life, places
+
+DIMS = (1, 2, 3)
+LARGE = {1: 8192, 2: 64, 3: 13}  # Large enough for the ways of autoup.layers.dispatch.
+
+# PyTorch's start throughout: ours has equal phases and holds the promise of ``smoothness``, so
+# that mixed-up phases or a missing projection would not show.
+
+
+def solved(dims, channels, in_size, out_size, batch=2, **options):
+    i, o = in_size[:dims], out_size[:dims]
+    layer = AUTO[dims](*channels, i, o, init="torch", **options)
+    return layer, torch.randn(batch, channels[0], *i)
+
+
+def twice(dims, channels, batch):
+    return solved(dims, channels, (LARGE[dims],) * dims, (2 * LARGE[dims],) * dims, batch)
+
+
+def mirror(dims, **options):
+    layer = AUTO[dims].mirror(CONV[dims](3, 5, 3, 2, 1), (10, 7, 8)[:dims], init="torch", **options)
+    return layer, torch.randn(2, 5, *layer.in_size)
+
+
+def decoder(dims):
+    encoder = nn.Sequential(CONV[dims](2, 4, 3, 2, 1), nn.ReLU(), CONV[dims](4, 6, 3, 2, 1))
+    x = torch.randn(2, 2, *(20, 19, 12)[:dims])
+    return mirror_decoder(encoder, x.shape, init="torch"), encoder(x).detach()
+
+
+KINDS = {
+    "clean": partial(solved, channels=(3, 2), in_size=(5, 4, 3), out_size=(10, 12, 6)),
+    "16 → 8 channels": partial(twice, channels=(16, 8), batch=4),
+    "32 → 1 channels": partial(twice, channels=(32, 1), batch=2),
+    "output padding": partial(solved, channels=(3, 2), in_size=(7, 5, 3), out_size=(15, 11, 7)),
+    "mirror": mirror,
+    "tied mirror": partial(mirror, adjoint=True, tied=True),
+    "`smoothness=1`": partial(
+        solved, channels=(3, 2), in_size=(5, 4, 3), out_size=(10, 12, 6), smoothness=1
+    ),
+    "decoder": decoder,
+}
+
+FREE = {"": lambda _: (), ", any batch": lambda _: (0,), ", any size": places.every_size}
+PLACES = {
+    "`torch.compile`, one graph, inductor": places.compiles,
+    "`torch.compile`, any size, compiled once, aot_eager": places.compiles_once,
+    **{f"`torch.export`{name}": partial(places.exports, free=free) for name, free in FREE.items()},
+    **{f"ONNX{name}": partial(places.exports_onnx, free=free) for name, free in FREE.items()},
+    "`torch.jit.trace`": places.jit_traces,
+    "`torch.jit.script`": places.jit_scripts,
+    "`torch.fx.symbolic_trace`": places.symbolically_traces,
+    "autocast to bfloat16": places.autocasts,
+    "bfloat16": partial(places.converts, dtype=torch.bfloat16),
+    "float64": partial(places.converts, dtype=torch.float64),
+    "complex64": partial(places.converts, dtype=torch.complex64),
+    "channels last, contiguous": places.keeps_format,
+    "meta device": places.runs_on_meta,
+    "fake tensors": places.runs_on_fakes,
+    "`functional_call`": places.calls_functionally,
+    "`vmap` over inputs": places.maps_over_inputs,
+    "`vmap` over stacked models": places.maps_over_models,
+    "gradients per sample": places.differentiates_samples,
+    "`jvp`, forward mode": places.differentiates_forward,
+    "`jvp` of `grad`": places.differentiates_twice,
+    "`jacfwd`, `jacrev`, `hessian`": places.has_jacobians,
+    "`gradcheck`, forward and batched too": partial(
+        places.passes, check=gradcheck, check_forward_ad=True, check_batched_forward_grad=True
+    ),
+    "`gradgradcheck`, forward over reverse too": partial(
+        places.passes, check=gradgradcheck, check_fwd_over_rev=True
+    ),
+    "`deepcopy`": partial(life.copies, duplicate=copy.deepcopy),
+    "`pickle`": partial(life.copies, duplicate=lambda model: pickle.loads(pickle.dumps(model))),
+    "`torch.save` of the module": partial(life.copies, duplicate=life.saved),
+    "`torch.save` of the `state_dict`": partial(life.stores, through=life.saved),
+    "safetensors": partial(life.stores, through=life.through_safetensors),
+    "`spectral_norm`": partial(life.normalises, norm=spectral_norm),
+    "`weight_norm`": partial(life.normalises, norm=weight_norm),
+    "pruning": life.prunes,
+    "int8 by torchao's pt2e, `to_plain()`": life.quantises_graphs,
+    "training, step by step": life.trains,
+    "training in Lightning": life.trains_in_lightning,
+    "`checkpoint`": life.checkpoints,
+    "`AveragedModel`": life.averages,
+    "FLOP counter": life.counts_flops,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How a cell fails, why, and whether PyTorch's own layers fail in the same way."""
+
+    error: type[Exception]
+    match: str
+    reason: str
+    plain: bool = False
+
+
+NO_COMPLEX = Limit(RuntimeError, "not supported for complex", "PyTorch has no complex ReLU.", True)
+UNTRACED = Limit(
+    torch.fx.proxy.TraceError,
+    "control flow",
+    "A smooth layer looks at its weight's type before it projects; trace its `to_plain()`.",
+)
+LIMITS = {
+    **{("complex64", "decoder", dims): NO_COMPLEX for dims in DIMS},
+    **{("`torch.fx.symbolic_trace`", "`smoothness=1`", dims): UNTRACED for dims in DIMS},
+}
+
+# What others' code says of itself while it works.
+TOLERATED = (
+    "`torch.jit",
+    "Complex modules are a new feature",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+
+def build(kind, dims):
+    """Return a model of this kind and an input, the same at every call; no bias is zero."""
+    torch.manual_seed(0)
+    with artifacts_allowed():
+        model, x = KINDS[kind](dims)
+    with torch.no_grad():
+        for name, each in model.named_parameters():
+            if name.endswith("bias"):
+                each.normal_(std=0.1)
+    return model, x
+
+
+def check(place, kind, dims):
+    """Raise where a cell is not as expected, be it that a limit is none any more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for words in TOLERATED:
+            warnings.filterwarnings("ignore", words)
+        model, x = build(kind, dims)
+        limit = LIMITS.get((place, kind, dims))
+        if limit is None:
+            PLACES[place](model, x)
+            return
+        for each in (model, places.plain(model)) if limit.plain else (model,):
+            with pytest.raises(limit.error, match=limit.match):
+                PLACES[place](each, x)
+
+
+def draw(reasons, rows=PLACES):
+    """Return the table as Markdown, from why a cell does not work, where it does not."""
+    shown = {cell: reasons[cell] for cell in product(rows, KINDS, DIMS) if cell in reasons}
+    notes = list(dict.fromkeys(shown.values()))
+
+    def entry(place, kind):
+        whys = {dims: shown.get((place, kind, dims)) for dims in DIMS}
+        works = [f"{dims}d" for dims, why in whys.items() if not why]
+        marks = [str(notes.index(why) + 1) for why in dict.fromkeys(whys.values()) if why]
+        if not marks:
+            return "✓"
+        return (" ".join(works) or "–") + f"<sup>{', '.join(marks)}</sup>"  # noqa: RUF001
+
+    lines = [["place", *KINDS], ["---"] * (len(KINDS) + 1)]
+    lines += [[place, *(entry(place, kind) for kind in KINDS)] for place in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([table, "", *(f"{n}. {note}" for n, note in enumerate(notes, 1))]).rstrip()
+
+
+def table():
+    """Return the table as it is expected to come out, without a run."""
+    return draw({cell: limit.reason for cell, limit in LIMITS.items()})
+
+
+def main(words):
+    rows = [place for place in PLACES if not words or any(word in place for word in words)]
+    reasons, failed = {}, 0
+    for cell in product(rows, KINDS, DIMS):
+        if cell in LIMITS:
+            reasons[cell] = LIMITS[cell].reason
+        try:
+            check(*cell)
+        except (Exception, pytest.fail.Exception) as error:
+            first = re.sub(r"\s+", " ", str(error)).strip()[:200]
+            reasons[cell] = f"NOT AS EXPECTED: {type(error).__name__}: {first}"
+            failed = 1
+    print(draw(reasons, rows))
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""Every cell of the matrix is as its table says, and the README holds this table."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from matrix.places import expected
+from matrix.table import DIMS, KINDS, LIMITS, PLACES, build, check, table
+
+CELLS = [*product(PLACES, KINDS, DIMS)]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: "{} | {} | {}d".format(*cell))
+def test_every_cell_is_as_the_table_says(cell):
+    check(*cell)
+
+
+@pytest.mark.parametrize("dims", DIMS)
+@pytest.mark.parametrize("kind", ["16 → 8 channels", "32 → 1 channels"])
+def test_the_large_kinds_are_computed_in_a_way_of_their_own(kind, dims):
+    model, x = build(kind, dims)
+    if kind.startswith("16"):
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    assert model(x).grad_fn.name() != expected(model, x).grad_fn.name()
+
+
+def test_every_limit_is_a_cell():
+    assert {*LIMITS} <= {*CELLS}
+
+
+def test_the_readme_holds_the_matrix():
+    readme = Path(__file__).parents[2] / "README.md"
+    assert table() in readme.read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What the tests share: slow definitions, models and encoders people use, a harness."""
