@@ -89,7 +89,8 @@ def _ways(
 ) -> dict[Call, Way]:
     """Return for each call the strides of the upsampling steps on the way to it.
 
-    Where several ways meet, the one that enlarges most counts.
+    Where several ways meet, the one that enlarges most counts, among tensors of as many dimensions
+    as any there has: the rest is broadcast.
     """
     strides = {
         call: tuple(map(round, row.stride))
@@ -98,7 +99,9 @@ def _ways(
     }
     ways: dict[Call, Way] = {}
     for call in calls:
-        way = max([[], *(ways[each] for each in call.sources)], key=lambda w: prod(map(prod, w)))
+        most = max((len(each.made) for each in call.sources), default=0)
+        met = [ways[each] for each in call.sources if len(each.made) == most]
+        way = max([[], *met], key=lambda way: prod(map(prod, way)))
         ways[call] = [*way, strides[call]] if call in strides else way
     return ways
 

@@ -5,7 +5,7 @@ One implementation serves 1d, 2d and 3d; the three classes name the PyTorch laye
 
 from collections.abc import Sequence
 from math import gcd
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.errors import warn
 from autoup.init import phase_equal_
 from autoup.layers.base import BaseConvTransposeNd
-from autoup.layers.mirroring import Conv, check_agreement, inherit, read_mirror, tied_weight
+from autoup.layers.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
 from autoup.layers.smoothness import draw
 from autoup.solving.plan import plan_sizes
 from autoup.solving.solution import Solution
