@@ -1,5 +1,6 @@
 # make demo: train three decoders on real digits, print a table, write a picture.
-# make test: lint, type check, all tests, README and examples.
+# make test: lint, type check, all tests, README and examples, then make docs.
+# make docs: draw the pictures and build the pages, docs/_build/html/index.html.
 # make matrix: every place where the layers are tested, as a table (5 minutes).
 # make bench: the layer against the plain one, the alternatives and the floor (15 minutes).
 # Each makes .venv from nothing at first use; later calls only look whether it is current.
@@ -13,7 +14,7 @@ MORE_MODELS := transformers pyyaml safetensors
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 PINS := pyproject.toml constraints.txt
 
-.PHONY: demo test matrix bench clean
+.PHONY: demo test docs matrix bench clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/digits_autoencoder.py
@@ -23,6 +24,12 @@ test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory docs
+
+docs: .venv/.docs
+	$(BIN)/python docs/draw_pictures.py
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html
+	@echo "The pages: docs/_build/html/index.html"
 
 matrix: .venv/.dev
 	PYTHONPATH=tests $(BIN)/python -m matrix.table
@@ -44,11 +51,15 @@ $(BIN)/python:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo]"
 	touch $@
 
+.venv/.docs: $(PINS) | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 .venv/.dev: $(PINS) | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS) $(TOOLS)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(MORE_MODELS)
-	touch $@ .venv/.demo
+	touch $@ .venv/.demo .venv/.docs
 
 clean:
-	rm -rf .venv output .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv output docs/_build docs/pictures .pytest_cache .ruff_cache .hypothesis

@@ -40,7 +40,7 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
             sequence of such tuples.
 
     Returns:
-        The report: ``str()`` is a table, ``.clean`` the verdict, iteration gives the rows.
+        The report, whose ``str()`` is a table; ``.clean`` is the verdict, iteration gives the rows.
 
     Raises:
         TypeError: ``model`` is no module, or scripted, or cannot be copied.

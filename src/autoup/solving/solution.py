@@ -56,12 +56,12 @@ class Solution:
 
     @property
     def phases(self) -> tuple[int, ...]:
-        """Taps per phase: entry r counts the taps with ``dilation * t = r (mod stride)``."""
+        """Taps per phase; entry r counts the taps with ``dilation * t = r (mod stride)``."""
         return overlap.phase_taps(self.kernel_size, self.stride, self.dilation)
 
     @property
     def even(self) -> bool:
-        """Whether all phases have the same number of taps: no uneven overlap."""
+        """Whether all phases have the same number of taps, hence no uneven overlap."""
         fewest, most = self._phase_range()
         return fewest == most
 
