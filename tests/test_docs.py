@@ -17,9 +17,10 @@ from test_examples import SMALL
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCES = {"python", "sh", "console", "text"}
-DIRECTIVES = {"code-block", "eval-rst", "figure", "include", "toctree"}
+DIRECTIVES = {"code-block", "eval-rst", "figure", "include", "literalinclude", "toctree"}
 TARGETS = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-NOT_RUN = {"pip install .", "git clone"}  # What a reader does once, on another machine.
+# What a reader does once, on another machine.
+NOT_RUN = {"pip install .", "git clone", ".venv/bin/pip install", ".venv/bin/pre-commit install"}
 
 
 def page_id(page):

@@ -1,4 +1,4 @@
-"""Every cell of the matrix is as its table says, and the README holds this table."""
+"""Every cell of the matrix is as its table says, and the page of places holds this table."""
 
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,6 @@ def test_every_limit_is_a_cell():
     assert {*LIMITS} <= {*CELLS}
 
 
-def test_the_readme_holds_the_matrix():
-    readme = Path(__file__).parents[2] / "README.md"
-    assert table() in readme.read_text(encoding="utf-8")
+def test_the_page_of_places_holds_the_matrix():
+    page = Path(__file__).parents[2] / "docs" / "places.md"
+    assert table() in page.read_text(encoding="utf-8")
