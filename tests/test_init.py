@@ -3,18 +3,9 @@ from math import prod
 
 import pytest
 import torch
+from support.oracle import phase_sums
 
 from autoup.init import phase_equal_
-
-
-def phase_sums(weight, strides):
-    """Sum the taps of every phase, one phase after the other."""
-    axes = [range(s) for s in strides]
-    parts = [
-        weight[(..., *(slice(r, None, s) for r, s in zip(phase, strides, strict=True)))]
-        for phase in product(*axes)
-    ]
-    return torch.stack([part.flatten(2).sum(2) for part in parts])
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

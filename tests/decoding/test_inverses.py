@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 import torch
+from support.encoders import Module, conv
 from support.oracle import artifacts_allowed
-from test_decoder import Module, conv
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 

@@ -4,8 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from support.oracle import PLAIN, artifacts_allowed
-from test_init import phase_sums
+from support.oracle import PLAIN, artifacts_allowed, phase_sums
 from torch import nn
 
 from autoup import AutoConvTranspose2d, phase_spread

@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import contextmanager
 from itertools import product
 
+import torch
 from torch import nn
 
 import autoup
@@ -95,3 +96,13 @@ def assert_properties(found):
     assert found.border == sum(c < full for c, full in zip(covered, interior, strict=True))
     assert found.shift == -found.output_padding / 2
     assert found.uniform == (len(set(covered)) == 1 and found.output_padding == 0)
+
+
+def phase_sums(weight, strides):
+    """Sum the taps of every phase, one phase after the other."""
+    axes = [range(s) for s in strides]
+    parts = [
+        weight[(..., *(slice(r, None, s) for r, s in zip(phase, strides, strict=True)))]
+        for phase in product(*axes)
+    ]
+    return torch.stack([part.flatten(2).sum(2) for part in parts])

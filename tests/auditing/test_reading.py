@@ -1,0 +1,110 @@
+"""What an audit reads of a step: its parameters, the kernel in use, its calls."""
+
+import copy
+
+import pytest
+import torch
+from support.comparing import (
+    assert_same,
+    quietly,
+    snapshot,
+)
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils import parametrizations
+
+import autoup
+from autoup import audit
+
+
+def test_convolution_before_a_shuffle_is_found_in_a_chain_and_in_a_pass():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.PixelShuffle(2))
+    for size in (None, (1, 3, 8, 8)):
+        (row,) = audit(model.eval(), size)
+        assert (row.name, row.partner, row.stride) == ("2", "0", (2.0, 2.0))
+        assert row.spread == pytest.approx(autoup.phase_spread(model))
+        assert (row.in_channels, row.out_channels) == (3, 4)
+        assert row.phases == ((3, 3), (3, 3))
+        assert row.border == (4, 4)
+    assert row.multiply_adds == 8 * 8 * 9 * 3 * 16
+    norm_late = nn.Sequential(model[0], nn.ReLU(), model[1], model[2]).eval()
+    assert audit(norm_late)[0].spread is None
+
+
+@pytest.mark.parametrize("between", [nn.InstanceNorm2d(16), nn.Conv2d(16, 16, 1, groups=16)])
+def test_spread_before_a_shuffle_is_unknown_where_something_else_stands_between(between):
+    conv = nn.Conv2d(3, 16, 3) if isinstance(between, nn.InstanceNorm2d) else nn.Identity()
+    model = nn.Sequential(conv, between, nn.GroupNorm(2, 16), nn.PixelShuffle(2))
+    size = (1, 3, 8, 8) if isinstance(conv, nn.Conv2d) else (1, 16, 8, 8)
+    assert audit(model, size)[0].spread is None
+
+
+def test_functions_and_sizes_passed_by_name_are_seen():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(2, 4, 3, 3))
+            self.up = nn.ConvTranspose2d(8, 2, 3, 2, 1)
+
+        def forward(self, x):
+            x = F.conv_transpose2d(x, self.weight, stride=2, padding=1, groups=2)
+            x = self.up(x, output_size=(2 * x.shape[2], 2 * x.shape[3]))
+            return F.interpolate(x, size=(50, 60), mode="nearest")
+
+    report = audit(Functional(), (1, 2, 7, 9))
+    by_hand, up, resize = report
+    assert (by_hand.name, by_hand.groups, by_hand.out_channels) == ("conv_transpose", 2, 8)
+    assert by_hand.spread > 0.3
+    assert "function" in by_hand.remedy
+    assert up.output_padding == (1, 1)
+    assert "output_size" in up.remedy
+    assert resize.severity == "note"
+    assert "unevenly" in resize.seen[0]
+
+
+def test_each_call_of_a_shared_layer_counts():
+    layer = nn.ConvTranspose2d(2, 2, 2, 2)
+    (row,) = audit(nn.Sequential(layer, nn.ReLU(), layer), (1, 2, 4, 4))
+    assert row.calls == 2
+    assert row.multiply_adds == (16 + 64) * 4 * 4
+
+
+NORMED = {
+    "weight": lambda layer: parametrizations.weight_norm(layer),
+    "spectral": lambda layer: parametrizations.spectral_norm(layer),
+    "old weight": lambda layer: quietly(lambda: nn.utils.weight_norm(layer)),
+    "old spectral": lambda layer: quietly(lambda: nn.utils.spectral_norm(layer)),
+}
+
+
+@pytest.mark.parametrize("norm", NORMED)
+@pytest.mark.parametrize("sized", [False, True])
+def test_model_is_left_as_it_was_and_the_kernel_in_use_is_measured(norm, sized):
+    seen = []
+    layer = NORMED[norm](nn.ConvTranspose2d(4, 4, 3, 2, 1, 1))
+    model = nn.Sequential(nn.BatchNorm2d(4), layer, nn.Dropout()).train()
+    model[0].register_forward_hook(lambda *_: seen.append(1))
+    before, numbers = snapshot(model), torch.get_rng_state()
+    (row,) = quietly(lambda: audit(model, (2, 4, 12, 12) if sized else None))
+    assert_same(model, before)
+    assert torch.equal(numbers, torch.get_rng_state())
+    assert model.training
+    assert not seen
+    plain = nn.ConvTranspose2d(4, 4, 3, 2, 1, 1)
+    with torch.no_grad():
+        plain.weight.copy_(copied_kernel(layer))
+    assert row.spread == pytest.approx(autoup.phase_spread(plain), abs=1e-6)
+
+
+def copied_kernel(layer):
+    twin = copy.deepcopy(layer) if hasattr(layer, "parametrizations") else layer
+    return twin.eval().weight.detach()
+
+
+def test_complex_models_are_read_and_repaired():
+    model = nn.Sequential(nn.ConvTranspose2d(2, 2, 3, 2, 1, 1, dtype=torch.complex64))
+    report = audit(model, (1, 2, 16, 16))
+    assert report[0].out_size == (32, 32)
+    assert report[0].spread > 0.3
+    assert report.constants is None
+    assert autoup.repair(model, (1, 2, 8, 8))[0].kernel_size == (4, 4)

@@ -1,0 +1,66 @@
+"""A forward pass is recorded as in evaluation, and leaves nothing behind."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from autoup import audit
+
+
+def test_model_that_looks_at_numbers_runs_on_real_ones():
+    class Looks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.ConvTranspose2d(1, 1, 2, 2)
+            self.kept = None
+
+        def forward(self, x):
+            self.kept = x.relu() if self.kept is None else self.kept
+            return self.up(x) if float(self.kept.sum()) > -1 else x
+
+    model = Looks()
+    assert audit(model, (1, 1, 8, 8))[0].out_size == (16, 16)
+    assert model.kept is None
+
+
+def test_forward_that_raises_names_layer_and_size():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(5, 4, 3))
+    with pytest.raises(ValueError, match=r"input_size=\(1, 3, 8, 8\) in layer '1'.*torch.randn"):
+        audit(model, (1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(("size", "error"), [
+    (3, TypeError), ("1", TypeError), ((), ValueError), ((1, 0), ValueError),
+    ((1, 2.5), TypeError), ([(1, 2), 3], TypeError),
+])  # fmt: skip
+def test_wrong_sizes(size, error):
+    with pytest.raises(error, match="input_size"):
+        audit(nn.ReLU(), size)
+
+
+def test_shapes_are_not_left_in_the_caches_of_a_model():
+    """A cache that asks whether it is being compiled, as transformers' do, keeps no fake tensor."""
+    kept = {}
+
+    class Caches(nn.Module):
+        def forward(self, x):
+            if torch.compiler.is_compiling():
+                return F.interpolate(x, scale_factor=2)
+            return kept.setdefault("made", F.interpolate(x, scale_factor=2))
+
+    audit(Caches(), (1, 1, 32, 32))
+    assert type(kept["made"]) is torch.Tensor
+    assert not torch.compiler.is_compiling()
+
+
+def test_forward_pass_is_that_of_evaluation():
+    """In training mode, a normalisation over a batch of one raises."""
+    model = nn.Sequential(
+        nn.Linear(3, 4),
+        nn.BatchNorm1d(4),
+        nn.Unflatten(1, (1, 2, 2)),
+        nn.ConvTranspose2d(1, 1, 2, 2),
+    ).train()
+    assert audit(model, (1, 3))[0].out_size == (4, 4)
+    assert model.training

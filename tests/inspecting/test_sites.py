@@ -1,0 +1,53 @@
+"""Where a model upsamples: modules, functions, and shuffles by hand."""
+
+import warnings
+
+import pytest
+import torch
+from support import models
+from support.comparing import quietly
+from torch import nn
+
+from autoup import audit
+
+FUNCTIONS = {
+    "monai SegResNet": [("bilinear", (2.0, 2.0))] * 3,
+    "transformers SegFormer": [("bilinear", (2.0,) * 2), ("bilinear", (4.0,) * 2),
+                               ("bilinear", (8.0,) * 2)],
+    "transformers VitMatte": [("bilinear", (2.0, 2.0))] * 4,
+    "transformers DPT": [("bilinear", (2.0, 2.0))] * 5,
+    "transformers Mask2Former": [("bilinear", (2.0, 2.0))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_resizes_by_function_are_found_where_the_code_enlarges(name):
+    model, sizes = models.build(name)
+    report = quietly(lambda: audit(model, sizes[0]))
+    found = [(row.mode, row.stride) for row in report if row.kind == "resize"]
+    assert found == FUNCTIONS[name]
+
+
+def test_shuffle_by_hand_is_found_and_a_blur_behind_it_seen():
+    with warnings.catch_warnings(action="ignore"):
+        from monai.networks.blocks import SubpixelUpsample
+    torch.manual_seed(0)
+    for dims, blurred in ((2, True), (2, False), (3, False)):
+        model = SubpixelUpsample(dims, 4, 4, 2, apply_pad_pool=blurred)
+        (row,) = audit(model, (1, 4, *(6,) * dims))
+        assert (row.kind, row.partner, row.stride) == ("shuffle", "conv_block", (2.0,) * dims)
+        assert (row.in_size, row.out_size) == ((6,) * dims, (12,) * dims)
+        if blurred:  # A mean over another block evens nothing out.
+            model.pad_pool[1].kernel_size = 3
+            assert audit(model, (1, 4, *(6,) * dims))[0].spread > 0
+        assert row.spread == 0 if blurred else row.spread > 0.005
+
+
+def test_other_reshapes_are_no_shuffle():
+    class Turn(nn.Module):
+        def forward(self, x):
+            n, c, h, w = x.shape
+            x = x.reshape(n, 2, 2, c // 4, h, w).permute(0, 3, 4, 1, 5, 2)
+            return x.reshape(n, c // 4, 2 * h, 2 * w)
+
+    assert len(audit(nn.Sequential(nn.Conv2d(1, 4, 3), Turn()), (1, 1, 8, 8))) == 0
