@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,31 @@ from support.oracle import artifacts_allowed
 from torch.func import functional_call
 
 from autoup import AutoConvTranspose2d, mirror_decoder
+from autoup.decoding import decoder as decoders
 
 SIZES = {"r3d_18": [(1, 3, 8, 112, 112), (2, 3, 5, 57, 61)], "inception_v3": [(2, 3, 299, 299)]}
 CASES = [
     (name, size) for name in MODELS for size in SIZES.get(name, [(1, 3, 224, 224), (2, 3, 97, 131)])
 ]
 MILLION = 10**6
+
+
+def grouped(cases):
+    """Keep what is asked of one model on one worker."""
+    return [pytest.param(*case, marks=pytest.mark.xdist_group(case[0])) for case in cases]
+
+
+@cache
+def backbone(name, head):
+    return build(name) if head == "head" else without_head(build(name))
+
+
+@pytest.fixture(scope="module")
+def one_capture():
+    """Capture an encoder once a size, whatever the options: that takes nearly all of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoders, "capture", cache(decoders.capture))
+        yield
 
 
 def mirrored(encoder, size, **options):
@@ -53,10 +73,11 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+@pytest.mark.usefixtures("one_capture")
 @pytest.mark.parametrize("head", ["head", "no head"])
-@pytest.mark.parametrize(("name", "size"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "size"), grouped(CASES), ids=str)
 def test_backbone_is_mirrored_exactly(name, size, head):
-    encoder = build(name) if head == "head" else without_head(build(name))
+    encoder = backbone(name, head)
     code = code_of(encoder, size)
     for options in ({}, {"stages": "resolution", "refine": 1}):
         decoder = mirrored(encoder, size, **options)
@@ -69,10 +90,11 @@ def test_backbone_is_mirrored_exactly(name, size, head):
             assert made.isfinite().all()
 
 
+@pytest.mark.usefixtures("one_capture")
 @pytest.mark.parametrize("head", ["head", "no head"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name",), grouped([(name,) for name in MODELS]))
 def test_children_account_for_every_strided_layer(name, head):
-    encoder = build(name) if head == "head" else without_head(build(name))
+    encoder = backbone(name, head)
     decoder = mirrored(encoder, SIZES.get(name, [(2, 3, 97, 131)])[-1])
     names = [child for child, _ in decoder.named_children()]
     layers = [path.replace(".", "_") for path in strided_layers(encoder)]
