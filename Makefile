@@ -1,8 +1,9 @@
 # make demo: train three decoders on real digits, print a table, write a picture.
 # make test: lint, type check, all tests, README and examples, then make docs.
+# make test-fast: the tests that take under a minute, for while you edit.
 # make docs: draw the pictures and build the pages, docs/_build/html/index.html.
 # make matrix: every place where the layers are tested, as a table (5 minutes).
-# make bench: the layer against the plain one, the alternatives and the floor (15 minutes).
+# make bench: the layer against the plain one, the alternatives, the floor, the limits of time (15 minutes).
 # Each makes .venv from nothing at first use; later calls only look whether it is current.
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ MORE_MODELS := transformers pyyaml safetensors
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 PINS := pyproject.toml constraints.txt
 
-.PHONY: demo test docs matrix bench clean
+.PHONY: demo test test-fast docs matrix bench clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/digits_autoencoder.py
@@ -23,8 +24,11 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 	$(MAKE) --no-print-directory docs
+
+test-fast: .venv/.dev
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
 
 docs: .venv/.docs
 	$(BIN)/python docs/draw_pictures.py
@@ -43,6 +47,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/speed.py --compiled --dtypes float32
 	$(BIN)/python benchmarks/alternatives.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/limits.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

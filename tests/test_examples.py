@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ SMALL = {
 
 
 def run(name, *arguments, cwd, folder=EXAMPLES):
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "MPLCONFIGDIR": str(cwd)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     return subprocess.run(
         [sys.executable, "-W", "error", "-W", COMPILER, folder / name, *arguments],
         cwd=cwd,
@@ -36,13 +37,27 @@ def run(name, *arguments, cwd, folder=EXAMPLES):
     )
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Run an example on small numbers, once; return how it ended and the folder it ran in."""
+
+    @cache
+    def done(name):
+        folder = tmp_path_factory.mktemp(name.partition(".")[0])
+        return run(name, *SMALL[name], cwd=folder), folder
+
+    return done
+
+
 def test_every_example_is_run():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_example_runs(name, tmp_path):
-    done = run(name, *SMALL[name], cwd=tmp_path)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SMALL]
+)
+def test_example_runs(name, small):
+    done, _ = small(name)
     assert done.returncode == 0, done.stderr
 
 
@@ -55,40 +70,41 @@ def test_the_speed_benchmark_checks_and_ends_in_tables(options, tmp_path):
     assert done.stdout.count("Geometric mean of the published cases") == dtypes
 
 
-@pytest.mark.parametrize("name", ["alternatives.py", "growth.py"])
+@pytest.mark.parametrize("name", ["alternatives.py", "growth.py", "limits.py"])
 def test_benchmark_runs(name, tmp_path):
     done = run(name, "--quick", cwd=tmp_path, folder=BENCHMARKS)
     assert done.returncode == 0, done.stderr
     assert "nan" not in done.stdout
 
 
-def test_the_digits_end_in_a_table_and_a_picture(tmp_path):
-    done = run("digits_autoencoder.py", "--epochs", "1", "--limit", "96", cwd=tmp_path)
+@pytest.mark.xdist_group("digits_autoencoder.py")
+def test_the_digits_end_in_a_table_and_a_picture(small):
+    done, folder = small("digits_autoencoder.py")
     rows = [line for line in done.stdout.splitlines() if re.search(r"\d\.\d{5} +\d", line)]
     assert [line[:24].strip() for line in rows] == [
         "k3 s2, output padding",
         "autoup mirror",
         "plain k2 s2",
     ]
-    picture = tmp_path / "output" / "digits_autoencoder.png"
+    picture = folder / "output" / "digits_autoencoder.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_grid_experiment_goes_on_where_it_was_and_ends_in_a_table_and_figures(tmp_path):
-    folder = tmp_path / "output" / "grid_experiment_quick"
-    tiny = ["--quick", "--steps", "1"]
-    first = run("grid_experiment.py", *tiny, cwd=tmp_path)
-    results = (folder / "results.jsonl").read_text()
+@pytest.mark.xdist_group("grid_experiment.py")
+def test_the_grid_experiment_goes_on_where_it_was_and_ends_in_a_table_and_figures(small):
+    first, folder = small("grid_experiment.py")
+    output = folder / "output" / "grid_experiment_quick"
+    results = (output / "results.jsonl").read_text()
     cut_off = results[: results.rindex("{") + 20]
-    (folder / "results.jsonl").write_text(cut_off)
-    second = run("grid_experiment.py", *tiny, cwd=tmp_path)
+    (output / "results.jsonl").write_text(cut_off)
+    second = run("grid_experiment.py", *SMALL["grid_experiment.py"], cwd=folder)
     assert first.returncode == second.returncode == 0, second.stderr
     assert "1/1" in second.stderr
-    rows = (folder / "table.md").read_text().splitlines()
+    rows = (output / "table.md").read_text().splitlines()
     assert len([row for row in rows if row.startswith("| ")]) == 13
     assert "nan" not in "".join(rows)
     for name in ("grids.png", "constants.png", "numbers.png"):
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+        assert (output / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_mnist_without_torchvision_says_what_to_install(tmp_path):

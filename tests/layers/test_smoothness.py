@@ -140,7 +140,7 @@ def test_every_phase_equal_layer_starts_equal(dims):
     for s, extra, m in product((2, 3, 4, 5), (0, 1, 3), (0, 1, 2)):
         k = max(s, 2 + m * (s - 1)) + extra
         layer = build(dims, (s,) * dims, (k,) * dims, m, 3, in_channels=4)
-        assert phase_spread(layer) <= 1e-6
+        assert phase_spread(layer) <= 4e-6, "of single precision, 1000 taps"
 
 
 @pytest.mark.parametrize("m", [1, 2])
