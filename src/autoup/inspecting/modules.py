@@ -1,8 +1,5 @@
 """The modules of a model: their paths, whose the Parameters are, and the kernel in use."""
 
-# PyTorch leaves fake tensors and function modes without types.
-# pyright: reportUnknownMemberType=false
-
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
