@@ -1,9 +1,9 @@
 # make demo: train three decoders on real digits, print a table, write a picture.
-# make test: lint, type check, all tests, README and examples, then make docs.
-# make test-fast: the tests that take under a minute, for while you edit.
+# make test: lint, type check, all tests, README and examples, on all cores; then make docs.
+# make test-fast: the tests that neither compile nor start anything (under a minute).
 # make docs: draw the pictures and build the pages, docs/_build/html/index.html.
 # make matrix: every place where the layers are tested, as a table (5 minutes).
-# make bench: the layer against the plain one, the alternatives, the floor, the limits of time (15 minutes).
+# make bench: the layer against the plain one, the alternatives, the floor, its limits (16 minutes).
 # Each makes .venv from nothing at first use; later calls only look whether it is current.
 
 PYTHON ?= python3
@@ -14,6 +14,7 @@ MORE_MODELS := transformers pyyaml safetensors
 # The tools that the layers are tested in, without the torch that they would bring.
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 PINS := pyproject.toml constraints.txt
+PARALLEL := --numprocesses auto --dist loadgroup
 
 .PHONY: demo test test-fast docs matrix bench clean
 
@@ -24,11 +25,11 @@ test: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest $(PARALLEL)
 	$(MAKE) --no-print-directory docs
 
 test-fast: .venv/.dev
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 docs: .venv/.docs
 	$(BIN)/python docs/draw_pictures.py

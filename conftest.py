@@ -1,9 +1,25 @@
-"""One thread a process, set before torch is imported: ``pytest -n auto`` starts one a core."""
+"""What makes a test the same on any worker, in any order."""
 
 import os
 import tempfile
 
+import pytest
+
+# Before torch is imported: ``pytest --numprocesses auto`` starts a process a core.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"):
     os.environ[name] = "1"
 # Where matplotlib keeps what it knows of fonts: found out once, not in every example.
 os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "autoup-matplotlib"))
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Draw the same numbers whichever tests ran before."""
+    import torch
+
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the slow tests first, so that no worker ends alone with one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -152,6 +152,7 @@ def test_help_teaches(command, capsys):
         assert "0 clean, 1 findings" in out
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module(folder):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

@@ -1,18 +1,24 @@
 """What an audit of a whole model costs."""
 
-from support.counting import count_lines
+from support.costs import count_bytecodes
 from torch import nn
 
 from autoup import audit
 
 
-def test_cost_grows_with_the_modules_and_no_faster():
-    def cost(count):
-        blocks = [
+def build(blocks):
+    """Return a model of four modules a block, and one more."""
+    return nn.Sequential(
+        *(
             nn.Sequential(nn.ConvTranspose2d(4, 4, 3, 2, 1, 1), nn.BatchNorm2d(4), nn.ReLU())
-            for _ in range(count)
-        ]
-        return count_lines(lambda: audit(nn.Sequential(*blocks)))
+            for _ in range(blocks)
+        )
+    )
 
-    cost(1)  # What is looked up once in a process.
-    assert cost(80) < 1.1 * 4 * cost(20)
+
+def test_cost_grows_in_step_with_the_modules():
+    assert len(audit(build(20))) == 20
+    ten, twenty, thirty = (
+        count_bytecodes(lambda model=model: audit(model)) for model in map(build, (10, 20, 30))
+    )
+    assert thirty - twenty == twenty - ten

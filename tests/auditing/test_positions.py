@@ -71,6 +71,7 @@ def expected_scale(model):
     return scale
 
 
+@models.taken_from("monai")
 def test_u_net_with_its_adjoint_geometry_lies_in_its_place():
     model, (size, *_) = models.build("monai UNet 2d")
     report = audit(model, size)

@@ -40,6 +40,7 @@ def test_same_findings_are_told_once():
     assert "9 in all" in text
 
 
+@models.taken_from("monai")
 def test_json_holds_every_field():
     model, (size, *_) = models.build("monai UNet 2d")
     report = audit(model, size)

@@ -13,7 +13,7 @@ import autoup
 from autoup import audit
 
 
-@pytest.mark.parametrize("name", models.BUILDERS)
+@pytest.mark.parametrize("name", models.each())
 def test_every_transposed_layer_is_found_and_judged_as_a_count_of_taps_judges(name):
     model, sizes = models.build(name)
     before = snapshot(model)

@@ -10,6 +10,7 @@ import autoup
 from autoup import audit
 
 
+@models.taken_from("monai")
 def test_verdict_does_not_need_a_forward_pass():
     model, (size, *_) = models.build("monai UNet 2d")
     with_sizes, without = audit(model, size), audit(model)

@@ -1,11 +1,7 @@
 """The encoders people use are mirrored, with and without their heads, at even and odd sizes."""
 
-import json
 import shutil
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +19,8 @@ from torch.func import functional_call
 from autoup import AutoConvTranspose2d, mirror_decoder
 from autoup.decoding import decoder as decoders
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"r3d_18": [(1, 3, 8, 112, 112), (2, 3, 5, 57, 61)], "inception_v3": [(2, 3, 299, 299)]}
 CASES = [
     (name, size) for name in MODELS for size in SIZES.get(name, [(1, 3, 224, 224), (2, 3, 97, 131)])
@@ -32,6 +30,7 @@ MILLION = 10**6
 
 def grouped(cases):
     """Keep what is asked of one model on one worker."""
+    cases = [(case,) if isinstance(case, str) else case for case in cases]
     return [pytest.param(*case, marks=pytest.mark.xdist_group(case[0])) for case in cases]
 
 
@@ -92,7 +91,7 @@ def test_backbone_is_mirrored_exactly(name, size, head):
 
 @pytest.mark.usefixtures("one_capture")
 @pytest.mark.parametrize("head", ["head", "no head"])
-@pytest.mark.parametrize("name", grouped([(name,) for name in MODELS]))
+@pytest.mark.parametrize("name", grouped(MODELS))
 def test_children_account_for_every_strided_layer(name, head):
     encoder = backbone(name, head)
     decoder = mirrored(encoder, SIZES.get(name, [(2, 3, 97, 131)])[-1])
@@ -114,31 +113,6 @@ def test_an_encoder_that_is_a_graph_gives_the_same_names():
     size = (2, 3, 97, 131)
     names = [name for name, _ in mirrored(graph, size, output="features").named_children()]
     assert names == [name for name, _ in mirrored(without_head(model), size).named_children()]
-
-
-LARGE = """
-import json, resource
-from support.backbones import build
-from autoup.decoding import decoder as decoders
-
-captures, whole = [], decoders.capture
-decoders.capture = lambda *arguments: captures.append(arguments[1]) or whole(*arguments)
-encoder = build("resnet152")
-resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-decoder = decoders.mirror_decoder(encoder, (1, 3, 1024, 1024))
-grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident) * 1024
-weights = sum(4 * parameter.numel() for parameter in decoder.parameters())
-print(json.dumps([captures, (grown - weights) / 2**20]))
-"""
-
-
-def test_resnet152_at_1024_is_captured_once_and_takes_little_memory():
-    here = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", LARGE], cwd=here, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    captures, mebibytes = json.loads(done.stdout)
-    assert captures == [[1, 3, 1024, 1024]]
-    assert mebibytes < 500
 
 
 TIMM = {

@@ -6,12 +6,14 @@ import warnings
 
 import pytest
 import torch
+from support.costs import Operators
 from support.encoders import ENCODERS, Module, conv, in_time
 from support.oracle import artifacts_allowed
 from torch import nn
 
 import autoup
 from autoup import mirror_decoder
+from autoup.decoding import decoder as decoders
 
 
 @pytest.mark.parametrize("options", [{}, {"stages": "resolution", "refine": 1}], ids=str)
@@ -164,6 +166,18 @@ def test_reading_leaves_the_encoder_as_it_was():
     assert all(p.grad is None for p in encoder.parameters())
     assert called == []
     assert len(encoder[0]._forward_hooks) == 1
+
+
+def test_a_large_picture_is_mirrored_by_one_capture_without_arithmetic(monkeypatch):
+    """The first feature map, five times as large as the picture, is never made."""
+    encoder = nn.Sequential(conv(3, 64, 7, 2, 3), nn.ReLU(), conv(64, 64), conv(64, 8))
+    captured, capture = [], decoders.capture
+    monkeypatch.setattr(decoders, "capture", lambda *each: captured.append(each) or capture(*each))
+    with Operators() as torch_ran:
+        decoder = mirror_decoder(encoder, (1, 3, 2048, 1024))
+    assert len(captured) == 1
+    assert max(weight.numel() for weight in decoder.parameters()) < 3 * 2048 * 1024
+    assert torch_ran.largest <= 3 * 2048 * 1024
 
 
 def test_tied_adjoint_shares_weights():

@@ -20,7 +20,7 @@ FUNCTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", models.each(FUNCTIONS))
 def test_resizes_by_function_are_found_where_the_code_enlarges(name):
     model, sizes = models.build(name)
     report = quietly(lambda: audit(model, sizes[0]))
@@ -28,6 +28,7 @@ def test_resizes_by_function_are_found_where_the_code_enlarges(name):
     assert found == FUNCTIONS[name]
 
 
+@models.taken_from("monai")
 def test_shuffle_by_hand_is_found_and_a_blur_behind_it_seen():
     with warnings.catch_warnings(action="ignore"):
         from monai.networks.blocks import SubpixelUpsample

@@ -35,6 +35,8 @@ from autoup import (
     phase_spread,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed_train.py"
 STEPS, BATCH, LIMIT = 4, 8, 300  # Steps, samples of all processes together, seconds.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}

@@ -123,7 +123,7 @@ def test_the_promise_holds_after_training_on_noise(dims, m, dtype, bound, init):
         layer = build(dims, strides, kernels, m, 4, in_channels=4, out_channels=2, groups=1 + n % 2,
                       init=init, dtype=dtype)  # fmt: skip
         optimiser = torch.optim.Adam(layer.parameters(), 0.01, weight_decay=1e-2 * (n % 3))
-        for _ in range(200 if prod(kernels) < 200 else 20):
+        for _ in range(60 if prod(kernels) < 200 else 20):
             x = torch.randn(2, 4, *layer.in_size, dtype=dtype)
             loss = (layer(x) - torch.randn(2, 2, *layer.out_size, dtype=dtype)).square().mean()
             optimiser.zero_grad()
@@ -140,7 +140,7 @@ def test_every_phase_equal_layer_starts_equal(dims):
     for s, extra, m in product((2, 3, 4, 5), (0, 1, 3), (0, 1, 2)):
         k = max(s, 2 + m * (s - 1)) + extra
         layer = build(dims, (s,) * dims, (k,) * dims, m, 3, in_channels=4)
-        assert phase_spread(layer) <= 4e-6, "of single precision, 1000 taps"
+        assert phase_spread(layer) <= 2e-6
 
 
 @pytest.mark.parametrize("m", [1, 2])
@@ -281,6 +281,7 @@ def test_complex_layers_hold_it_too():
     assert layer(torch.randn(1, 2, 5, 5, dtype=torch.complex64)).dtype == torch.complex64
 
 
+@pytest.mark.slow
 def test_compiles_and_exports():
     layer = AutoConvTranspose2d(4, 2, 5, 10, smoothness=1, init="torch")
     x = torch.randn(2, 4, 5, 5)

@@ -158,12 +158,14 @@ class TestModule(common_utils.TestCase):
                 tolerance = info.gradcheck_nondet_tol if given[0].is_cuda else 0.0
                 assert check(call, given, nondet_tol=tolerance, **modes)
 
+    @pytest.mark.slow
     @modules(ENTRIES, allowed_dtypes=DOUBLES)
     def test_grad(self, device, dtype, module_info, training):
         modes = {"check_forward_ad": True, "check_batched_forward_grad": True}
         check = common_utils.gradcheck
         self.check_gradients(check, module_info, device, dtype, training, **modes)
 
+    @pytest.mark.slow
     @modules([entry for entry in ENTRIES if entry.supports_gradgrad], allowed_dtypes=DOUBLES)
     def test_gradgrad(self, device, dtype, module_info, training):
         modes = {"check_fwd_over_rev": True}

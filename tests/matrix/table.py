@@ -108,6 +108,14 @@ PLACES = {
     "`AveragedModel`": life.averages,
     "FLOP counter": life.counts_flops,
 }
+# What takes a compiler, or a library of others.
+SLOW = {
+    places.compiles,
+    places.compiles_once,
+    places.exports_onnx,
+    life.quantises_graphs,
+    life.trains_in_lightning,
+}
 
 
 @dataclass(frozen=True, slots=True)

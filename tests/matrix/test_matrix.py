@@ -6,12 +6,21 @@ from pathlib import Path
 import pytest
 
 from matrix.places import expected
-from matrix.table import DIMS, KINDS, LIMITS, PLACES, build, check, table
+from matrix.table import DIMS, KINDS, LIMITS, PLACES, SLOW, build, check, table
 
 CELLS = [*product(PLACES, KINDS, DIMS)]
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: "{} | {} | {}d".format(*cell))
+def marked(cell):
+    """Keep the rows that import much on one worker each."""
+    run = getattr(PLACES[cell[0]], "func", PLACES[cell[0]])
+    marks = (pytest.mark.slow, pytest.mark.xdist_group(run.__name__)) if run in SLOW else ()
+    return pytest.param(cell, marks=marks)
+
+
+@pytest.mark.parametrize(
+    "cell", [*map(marked, CELLS)], ids=lambda cell: "{} | {} | {}d".format(*cell)
+)
 def test_every_cell_is_as_the_table_says(cell):
     check(*cell)
 

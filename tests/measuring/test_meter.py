@@ -59,6 +59,7 @@ def alarms(images, s):
     return sum(measure_grid(image, s).found(0.01) for image in images) / len(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("s", [2, 3, 4])
 def test_clean_photographs_raise_no_alarm(crops, s):
     clean = crops[:, :SIZE, :SIZE]
@@ -69,6 +70,7 @@ def test_clean_photographs_raise_no_alarm(crops, s):
         assert alarms(enlarge(clean[:, :100, :100], s, mode), s) <= 0.03, mode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("s", [2, 3, 4])
 @pytest.mark.parametrize("kind", ["rows", "columns", "diagonal", "overlap"])
 def test_finds_a_pattern_of_a_twentieth_of_the_deviation(crops, s, kind):

@@ -25,6 +25,7 @@ def test_plain_layers_become_solved_ones_with_the_guarantee():
     assert audit(model, (1, 4, 32, 32)).constants.spread > 0.05
 
 
+@models.taken_from("monai")
 def test_order_0_keeps_the_function():
     model, (size, *_) = models.build("monai AutoEncoder")
     repaired = repair(model, size, smoothness=0)

@@ -21,7 +21,7 @@ import autoup
 from autoup import audit, repair
 
 
-@pytest.mark.parametrize("name", models.BUILDERS)
+@pytest.mark.parametrize("name", models.each())
 def test_models_keep_outputs_and_gradients(name):
     model, sizes = models.build(name)
     repaired = quietly(lambda: repair(model, sizes[0]))
@@ -53,6 +53,7 @@ def check_gradients(before, after, x, y, z, limit):
         assert float((a - b[old]).abs().max()) <= limit * largest
 
 
+@models.taken_from("monai")
 def test_repaired_models_are_clean_by_their_counts():
     for name in ("monai UNet 2d", "monai AutoEncoder", "monai Generator", "monai AttentionUnet"):
         model, (size, *_) = models.build(name)
@@ -62,7 +63,7 @@ def test_repaired_models_are_clean_by_their_counts():
         assert report.drift == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("name", ["monai UNet 2d", "monai Generator", "monai UNet 3d"])
+@pytest.mark.parametrize("name", models.each(["monai UNet 2d", "monai Generator", "monai UNet 3d"]))
 def test_repaired_model_exports_to_onnx_with_the_same_numbers(name):
     model, (size, *_) = models.build(name)
     repaired, x = repair(model, size), torch.randn(size)
@@ -95,6 +96,7 @@ def test_layers_of_any_dimension(dims, groups):
 
 
 class TestCheckpoints:
+    @models.taken_from("monai")
     def test_old_checkpoint_is_converted(self):
         torch.manual_seed(0)
         trained, fresh = (models.build("monai UNet 2d")[0] for _ in range(2))

@@ -13,6 +13,7 @@ MODELS = [
     "googlenet", "inception_v3", "shufflenet_v2_x1_0", "squeezenet1_1", "mnasnet0_5",
     "r3d_18",
 ]  # fmt: skip
+SLOW_TO_START = {"googlenet", "inception_v3", "vgg11_bn"}  # Of their own draws.
 HEADS = {"avgpool", "dropout", "fc", "classifier", "aux1", "aux2", "AuxLogits"}
 
 
@@ -44,7 +45,7 @@ def import_timm():
 def build(name):
     """Build torchvision's model of that name with random weights, in evaluation mode."""
     models = import_torchvision().models
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    options = {"init_weights": False} if name in SLOW_TO_START else {}
     return models.get_model(name, weights=None, **options).eval()
 
 

@@ -5,6 +5,7 @@ Each builder returns a model in evaluation mode and input sizes, even and odd wh
 
 import warnings
 
+import pytest
 import torch
 
 from support.backbones import import_torchvision
@@ -227,6 +228,17 @@ BUILDERS = {
     "transformers HiFi-GAN, weight norm": _hifigan_normed,
     "transformers VITS HiFi-GAN": _vits,
 }
+
+
+def taken_from(library):
+    """Mark what takes models from a library: it is imported by one worker, and takes its time."""
+    return lambda test: pytest.mark.slow(pytest.mark.xdist_group(library)(test))
+
+
+def each(names=BUILDERS):
+    """Return names of models as parameters, marked in the same way."""
+    marks = [(pytest.mark.slow, pytest.mark.xdist_group(name.partition(" ")[0])) for name in names]
+    return [pytest.param(name, marks=mark) for name, mark in zip(names, marks, strict=True)]
 
 
 def build(name):
