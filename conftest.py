@@ -21,5 +21,8 @@ def seed():
 
 
 def pytest_collection_modifyitems(items):
-    """Put the slow tests first, so that no worker ends alone with one of them."""
+    """Put the slow tests first, so that no worker ends alone with one; the tutorial trains."""
+    for item in items:
+        if item.path.name == "tutorial.md":
+            item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

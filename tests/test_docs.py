@@ -98,6 +98,7 @@ def test_every_link_inside_leads_somewhere(page):
             assert not anchor or anchor in anchors(found), target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", blocks_of("sh"))
 def test_every_command_of_a_shell_is_one_that_works(text, tmp_path):
     for line in text.splitlines():
@@ -131,6 +132,7 @@ def sessions():
     return [part.split("\n", 1) for _, *parts in split for part in parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "output"), sessions())
 def test_every_console_shows_what_the_command_prints(command, output, tmp_path):
     words = shlex.split(command)

@@ -129,7 +129,7 @@ def costs(*sizes, **pins):
     best_solutions.cache_clear()
     solving = count_bytecodes(lambda: solve(*sizes, **pins))
     found = solve(*sizes, **pins)
-    properties = "even", "uncovered", "border", "exact", "shift"
+    properties = "even", "uncovered", "border", "uniform", "shift"
     looking = count_bytecodes(lambda: [getattr(found, name) for name in properties])
     return solving, looking, count_bytecodes(lambda: (str(found), found.explain()))
 
