@@ -5,16 +5,15 @@ resize followed by a convolution feeds each by k enlarged pixels: both are even 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from autoup.solving import overlap
 from autoup.solving.sizes import transposed_size
 from autoup.solving.solution import Solution
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """What is counted of a step along each axis; the fields are those of ``Upsampling``."""
 
     in_size: tuple[int, ...] | None

@@ -1,9 +1,8 @@
 """Read one upsampling step: its parameters, sizes and weights, and the verdict on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -26,8 +25,7 @@ _ELEMENTWISE = {"relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid", 
                 "contiguous", "identity", "prelu", "dropout2d", "selu", "mish"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameters:
+class _Parameters(NamedTuple):
     """What a step was built with; the fields are those of ``Upsampling``."""
 
     in_channels: int | None

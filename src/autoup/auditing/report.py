@@ -6,7 +6,6 @@ from textwrap import wrap
 from typing import Any, overload
 
 from autoup.auditing.counts import read_axes
-from autoup.auditing.html import render
 from autoup.auditing.upsampling import Upsampling
 from autoup.auditing.verdict import SEVERITIES
 from autoup.measuring.constant_inputs import ConstantGrid
@@ -148,6 +147,8 @@ class AuditReport:
         return [*said, *self.notes]
 
     def _repr_html_(self) -> str:
+        from autoup.auditing.html import render  # Python's own html takes long, and few need it.
+
         return render(
             self.summary(),
             HEADER,

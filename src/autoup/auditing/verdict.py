@@ -1,7 +1,7 @@
 """The verdict on one upsampling step: what a viewer will see of it, and how severe that is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from autoup.solving.flaws import AXES, flaws
 from autoup.solving.solution import Solution
@@ -10,8 +10,7 @@ SEVERITIES = ("clean", "note", "warning", "severe")
 BALANCED = 0.01  # Below this spread of the phase sums, no grid shows.
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a viewer sees, how severe it is, what would help; as in ``Upsampling``."""
 
     seen: tuple[str, ...] = ()

@@ -5,14 +5,16 @@
 # pyright: reportUnknownArgumentType=false
 
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from autoup.checks import per_axis
 from autoup.measuring.spectrum import PERIODS, Pair, find_peaks, grid_bins, measure_blocks
+
+if TYPE_CHECKING:
+    import fractions
 
 _ROWS = 8
 
@@ -50,7 +52,7 @@ class GridMeasurement:
     measured: str
     count: int
     channels: int
-    frequencies: tuple[tuple[Fraction, Fraction], ...]
+    frequencies: "tuple[tuple[fractions.Fraction, fractions.Fraction], ...]"
     scores: tuple[float, ...]
     p_values: tuple[float, ...]
     p_value: float
@@ -186,6 +188,8 @@ def measure_grid(image: Any, stride: Any, target: Any = None) -> GridMeasurement
 
 
 def _measure(pixels: Tensor, stride: Pair, measured: str) -> GridMeasurement:
+    from fractions import Fraction  # Here, as it takes long to import.
+
     blockiness = measure_blocks(pixels, stride)
     peaks = find_peaks(pixels - pixels.mean((2, 3), keepdim=True), stride, blockiness)
     p_values = (peaks.p_values * len(peaks.p_values)).clamp(max=1)
