@@ -14,7 +14,7 @@ MORE_MODELS := transformers pyyaml safetensors
 # The tools that the layers are tested in, without the torch that they would bring.
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 PINS := pyproject.toml constraints.txt
-PARALLEL := --numprocesses auto --dist loadgroup
+PARALLEL := --numprocesses auto --dist worksteal
 
 .PHONY: demo test test-fast docs matrix bench clean
 

@@ -21,8 +21,15 @@ def seed():
 
 
 def pytest_collection_modifyitems(items):
-    """Put the slow tests first, so that no worker ends alone with one; the tutorial trains."""
+    """Put slow tests first, so that no worker ends alone with one, and together what belongs so."""
     for item in items:
-        if item.path.name == "tutorial.md":
+        if item.path.name == "tutorial.md":  # It trains.
             item.add_marker("slow")
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    places = {}
+
+    def order(item):
+        mark = item.get_closest_marker("together")
+        group = item.nodeid if mark is None else mark.args
+        return item.get_closest_marker("slow") is None, places.setdefault(group, len(places))
+
+    items.sort(key=order)

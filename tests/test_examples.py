@@ -30,8 +30,8 @@ SMALL = {
 
 
 def grouped(names):
-    """Keep what looks at the run of one example on one worker."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+    """Put together what looks at the run of one example."""
+    return [pytest.param(name, marks=pytest.mark.together(name)) for name in names]
 
 
 def run(name, *arguments, cwd, folder=EXAMPLES):
@@ -95,7 +95,7 @@ def test_the_limits_are_all_measured(tmp_path):
     assert done.returncode == any(kept == "NO" for _, kept in rows)
 
 
-@pytest.mark.xdist_group("digits_autoencoder.py")
+@pytest.mark.together("digits_autoencoder.py")
 def test_the_digits_end_in_a_table_and_a_picture(example):
     done, folder = example("digits_autoencoder.py")
     rows = [line for line in done.stdout.splitlines() if re.search(r"\d\.\d{5} +\d", line)]
@@ -108,7 +108,7 @@ def test_the_digits_end_in_a_table_and_a_picture(example):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.xdist_group("grid_experiment.py")
+@pytest.mark.together("grid_experiment.py")
 def test_the_grid_experiment_goes_on_where_it_was_and_ends_in_a_table_and_figures(example):
     _, cwd = example("grid_experiment.py")
     folder = cwd / "output" / "grid_experiment_quick"

@@ -29,9 +29,9 @@ MILLION = 10**6
 
 
 def grouped(cases):
-    """Keep what is asked of one model on one worker."""
+    """Put together what is asked of one model."""
     cases = [(case,) if isinstance(case, str) else case for case in cases]
-    return [pytest.param(*case, marks=pytest.mark.xdist_group(case[0])) for case in cases]
+    return [pytest.param(*case, marks=pytest.mark.together(case[0])) for case in cases]
 
 
 @cache
@@ -153,13 +153,13 @@ def test_class_token_is_told_with_its_layer():
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_decoder_compiles():
+def test_decoder_compiles_once_for_any_batch():
     encoder = build("resnet18")
     decoder = mirrored(encoder, (2, 3, 97, 131)).eval()
-    compiled = torch.compile(decoder)
-    for batch in (2, 3):
-        code = torch.rand(batch, 1000)
-        with torch.no_grad():
+    compiled = torch.compile(decoder, fullgraph=True, dynamic=True)
+    for batch in (5, 7):
+        code, again = torch.rand(batch, 1000), batch == 7
+        with torch.no_grad(), torch._dynamo.config.patch(error_on_recompile=again):
             made = compiled(code)
             assert made.shape == (batch, 3, 97, 131)
             torch.testing.assert_close(made, decoder(code), rtol=1e-3, atol=1e-4)

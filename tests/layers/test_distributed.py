@@ -35,7 +35,7 @@ from autoup import (
     phase_spread,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
+pytestmark = [pytest.mark.slow, pytest.mark.together("distributed")]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed_train.py"
 STEPS, BATCH, LIMIT = 4, 8, 300  # Steps, samples of all processes together, seconds.

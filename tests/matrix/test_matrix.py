@@ -12,9 +12,9 @@ CELLS = [*product(PLACES, KINDS, DIMS)]
 
 
 def marked(cell):
-    """Keep the rows that import much on one worker each."""
+    """Put together the cells whose place imports much."""
     run = getattr(PLACES[cell[0]], "func", PLACES[cell[0]])
-    marks = (pytest.mark.slow, pytest.mark.xdist_group(run.__name__)) if run in SLOW else ()
+    marks = (pytest.mark.slow, pytest.mark.together(run.__name__)) if run in SLOW else ()
     return pytest.param(cell, marks=marks)
 
 

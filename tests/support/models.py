@@ -231,13 +231,13 @@ BUILDERS = {
 
 
 def taken_from(library):
-    """Mark what takes models from a library: it is imported by one worker, and takes its time."""
-    return lambda test: pytest.mark.slow(pytest.mark.xdist_group(library)(test))
+    """Mark what takes models from a library, whose import takes its time."""
+    return lambda test: pytest.mark.slow(pytest.mark.together(library)(test))
 
 
 def each(names=BUILDERS):
     """Return names of models as parameters, marked in the same way."""
-    marks = [(pytest.mark.slow, pytest.mark.xdist_group(name.partition(" ")[0])) for name in names]
+    marks = [(pytest.mark.slow, pytest.mark.together(name.partition(" ")[0])) for name in names]
     return [pytest.param(name, marks=mark) for name, mark in zip(names, marks, strict=True)]
 
 
