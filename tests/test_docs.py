@@ -82,6 +82,15 @@ def test_the_interface_shows_every_public_name():
     assert shown == {*autoup.__all__, "init.phase_equal_"} - {"__version__", "init"}
 
 
+def test_the_page_of_the_audit_tells_of_every_column():
+    from autoup.auditing.report import HEADER
+
+    text = (ROOT / "docs" / "errands" / "audit_and_repair.md").read_text()
+    rows = text.partition("| column |")[2].partition("\n\n")[0].splitlines()[2:]
+    told = [name for row in rows for name in row.split("|")[1].strip().split(", ")]
+    assert sorted(told) == sorted(HEADER)
+
+
 def anchors(page):
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -109,6 +109,7 @@ def test_constants_lines_and_ramps_have_no_grid_inside(dims, s, k, m):
         assert difference.abs().max() <= 1e-11 * size**power
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])

@@ -108,8 +108,10 @@ PLACES = {
     "`AveragedModel`": life.averages,
     "FLOP counter": life.counts_flops,
 }
-# What takes a compiler, or a library of others.
+# What takes a compiler, a library of others, or seconds.
 SLOW = {
+    places.passes,
+    places.exports,
     places.compiles,
     places.compiles_once,
     places.exports_onnx,

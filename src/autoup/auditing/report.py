@@ -180,7 +180,7 @@ def _lies(displaced: Sequence[tuple[float, float]] | None) -> str:
 
 
 def cells(row: Upsampling) -> tuple[str, ...]:
-    """Return one row of the table, from most to least important."""
+    """Return one row of the table, in the order of ``HEADER``."""
     kind = {"transposed": "transposed", "shuffle": "conv + shuffle"}.get(row.kind)
     taps = [_range(phases) for phases in row.phases]
     sizes = "" if row.in_size is None else f"{_each(row.in_size)} -> {_each(row.out_size or ())}"
