@@ -1,6 +1,6 @@
 # make demo: train three decoders on real digits, print a table, write a picture.
 # make test: lint, type check, all tests, README and examples, on all cores; then make docs.
-# make test-fast: the tests that neither compile nor start anything (under a minute).
+# make test-fast: the tests that neither compile nor start anything (a minute on two cores).
 # make docs: draw the pictures and build the pages, docs/_build/html/index.html.
 # make matrix: every place where the layers are tested, as a table (5 minutes).
 # make bench: the layer against the plain one, the alternatives, the floor, its limits (16 minutes).

@@ -134,6 +134,20 @@ def test_functional_activations_are_those_of_their_names():
     assert kinds(mirrored(encoder))[1:] == ["AutoConvTranspose2d", "ReLU6", "AutoConvTranspose2d"]
 
 
+BY_HAND = {
+    "SiLU": lambda x: x * x.sigmoid(),
+    "Hardswish": lambda x: x * F.relu6(x + 3) / 6,
+    "Mish": lambda x: x * F.softplus(x).tanh(),
+    "GELU": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_activations_of_several_operators_are_known(name):
+    encoder = Module(lambda m, x: m.b(BY_HAND[name](m.a(x))), a=conv(3, 8), b=conv(8, 4))
+    assert kinds(mirrored(encoder))[1:] == ["AutoConvTranspose2d", name, "AutoConvTranspose2d"]
+
+
 def test_pooling_is_undone_channel_by_channel_as_repetition():
     decoder = mirrored(nn.Sequential(nn.AvgPool2d(2), conv(3, 4)))
     assert spans(decoder[-1]) == ((2, 2), 3)

@@ -35,7 +35,7 @@ _GATES = frozenset((
     "hardsigmoid", "log_softmax", "sigmoid", "softmax", "tanh",
 ))  # fmt: skip
 
-# What x * gate(x), written by hand, is called.
+# What x * gate(x), written by hand, is called; any operator of that name counts as the gate.
 _GATED = {
     "sigmoid": nn.SiLU,
     "hardsigmoid": nn.Hardswish,
@@ -196,7 +196,7 @@ def _clamped(low: Any, high: Any) -> Build | None:
     return None
 
 
-def read_gated(nodes: Sequence[Node]) -> Build | None:
+def read_composed_activation(nodes: Sequence[Node]) -> Build | None:
     """Return the activation that operators without weights are together, as ``x * sigmoid(x)``.
 
     Args:

@@ -25,7 +25,7 @@ from autoup.decoding.operators import (
     name_of,
     order_of,
     read_activation,
-    read_gated,
+    read_composed_activation,
     read_norm,
 )
 from autoup.decoding.steps import Point, Step
@@ -95,7 +95,7 @@ def _classify(step: Step) -> Part | None:
         if name_of(nodes[0]) in IDENTITIES or _is_elementwise(step):
             return None
     elif not changed and not step.weights:
-        activation = read_gated(nodes)
+        activation = read_composed_activation(nodes)
         return Part("activation", step, activation=activation) if activation else None
     if not changed and not step.weights:
         return None
