@@ -124,7 +124,7 @@ def test_the_promise_holds_after_training_on_noise(dims, m, dtype, bound, init):
         layer = build(dims, strides, kernels, m, 4, in_channels=4, out_channels=2, groups=1 + n % 2,
                       init=init, dtype=dtype)  # fmt: skip
         optimiser = torch.optim.Adam(layer.parameters(), 0.01, weight_decay=1e-2 * (n % 3))
-        for _ in range(60 if prod(kernels) < 200 else 20):
+        for _ in range(200 if prod(kernels) < 200 else 20):
             x = torch.randn(2, 4, *layer.in_size, dtype=dtype)
             loss = (layer(x) - torch.randn(2, 2, *layer.out_size, dtype=dtype)).square().mean()
             optimiser.zero_grad()
