@@ -54,6 +54,8 @@ def test_each_step_is_read_in_its_own_dimensions(first, last, one, other):
             assert getattr(row, name) == getattr(expected, name), name
     assert report.multiply_adds == sum(row.multiply_adds for row in alone)
     assert report.displaced is None, "the reshape mixes the axes"
+    said = "not followed to the output, which has other axes: 0." in " ".join(report.notes)
+    assert said == any(any(row.shift) for row in alone[:-1])
     assert report.drift == alone[-1].shift, (
         "what was shifted before the reshape is no shift any more"
     )

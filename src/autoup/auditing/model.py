@@ -71,11 +71,13 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
     if sizes is None or calls is None:
         return report
     ways = _ways(calls, sites, rows)
-    report = _follow(replace(report, input_size=sizes), calls, sites, ways)
+    last, dims = _find_output(calls, ways)
+    report = replace(report, input_size=sizes)
+    if last is not None:
+        report = _follow(report, calls, sites, last, dims)
     if not rows:
         return report
     report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
-    last, _ = _find_output(calls, ways)
     try:
         periods = _periods(ways[last] if last is not None else [])
         return replace(report, constants=measure_constants(checked, sizes, periods))
@@ -121,20 +123,24 @@ def _find_output(calls: Sequence[Call], ways: Mapping[Call, Way]) -> tuple[Call 
 
 
 def _follow(
-    report: AuditReport, calls: Sequence[Call], sites: Sequence[Site], ways: Mapping[Call, Way]
+    report: AuditReport, calls: Sequence[Call], sites: Sequence[Site], last: Call, dims: int
 ) -> AuditReport:
     """Add to a report where the output lies, and to each row its shift in pixels of the output."""
-    last, dims = _find_output(calls, ways)
-    if last is None:
-        return report
     places, pairs = locate(calls, dims), [*zip(report.rows, sites, strict=True)]
     shifts = {call: row.shift for row, site in pairs for call in site.calls}
     end = places[last]
+    other = [row for row, site in pairs if site.calls and len(row.shift) != dims]
+    shifted = [row.name or "(model)" for row in other if any(row.shift)]
+    note = (
+        "The shifts of these steps were not followed to the output, which has other axes: "
+        f"{', '.join(shifted)}."
+    )
     return replace(
         report,
         rows=tuple(_carry_to(row, site, places, end) for row, site in pairs),
         drift=add_up(calls, shifts, places)[last],
         displaced=tuple(each.displaced() for each in end) if is_known(end) else None,
+        notes=(*report.notes, *([note] if shifted else [])),
     )
 
 
