@@ -23,13 +23,16 @@ def check_equality(order: int) -> None:
     layer = AutoConvTranspose2d(
         6, 4, 8, 16, kernel_size=4, smoothness=order, init="torch", dtype=torch.float64
     )
-    box = torch.eye(4 - order, dtype=torch.float64)
-    for _ in range(order):
-        box = F.pad(box, (0, 0, 0, 1)) + F.pad(box, (0, 0, 1, 0))
-    projector = box @ torch.linalg.inv(box.T @ box) @ box.T
+    rows, columns = torch.meshgrid(*[torch.arange(4, dtype=torch.float64)] * 2, indexing="ij")
+    powers = [torch.ones(4, 4), rows, columns][: 1 if order == 1 else 3]
+    signs = [(-1) ** rows, (-1) ** columns, (-1) ** (rows + columns)]  # The grid frequencies.
+    conditions = torch.stack([(power * sign).flatten() for power in powers for sign in signs])
+    projector = torch.eye(16) - torch.linalg.pinv(conditions) @ conditions
     weight = layer.weight.detach().clone().requires_grad_()
     x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
-    wanted = F.conv_transpose2d(x, projector @ weight @ projector, layer.bias, 2, 1)
+    wanted = F.conv_transpose2d(
+        x, (weight.flatten(2) @ projector).view_as(weight), layer.bias, 2, 1
+    )
     made = layer(x)
     torch.testing.assert_close(made, wanted, rtol=0, atol=1e-13)
     cotangent = torch.randn_like(made)

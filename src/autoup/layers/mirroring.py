@@ -18,7 +18,7 @@ from autoup.checks import per_axis, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving.flaws import AXES, Advice, describe
 from autoup.solving.plan import Plan, make_plan
-from autoup.solving.sizes import convolved_size, free_taps, least_kernel
+from autoup.solving.sizes import convolved_size, least_kernel
 from autoup.solving.solution import Solution
 from autoup.solving.solver import best_solutions
 
@@ -258,7 +258,7 @@ def _adjoint(axis: _Axis, i: int, o: int, m: int) -> Solution:
             f"dilation={d}: it would crop {p} px in front and {axis.after} px behind. The "
             f"nearest that works is kernel_size={k + 1} in the encoder; or adjoint=False."
         )
-    if m and (free_taps(k, s, m) < 1 or gcd(s, d) > 1):
+    if m and (k < least_kernel(s, m) or gcd(s, d) > 1):
         raise InfeasibleError(
             f"the adjoint of kernel_size={k}, stride={s}, dilation={d} cannot have smoothness={m}, "
             f"which takes {least_kernel(s, m)} taps or more and a dilation that shares no factor "

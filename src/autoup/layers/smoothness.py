@@ -1,39 +1,47 @@
 """The guarantee against grids: kernels without power at the grid frequencies, at every step.
 
-Legend: k kernel, s stride, d dilation, m order, B the k x (k - m*(s - 1)) matrix of
-convolution with a box of s ones, m times over.
+Legend: k kernel, s stride, m order, t a tap's place (t1, ..., td), phase its remainder by the
+strides, n taps of a phase, M monomials t^a of total degree below m.
 
-A layer turns an input that is a polynomial of degree below m along one axis, and anything
-along the others, into an output without a component at that axis' grid frequencies r/s
-exactly when the kernel's Fourier transform has zeros of order m there (Strang & Fix 1971),
-whatever the frequency along the others. As a polynomial in the tap such a kernel is a multiple
-of (1 + z + ... + z^(s-1))^m: it lies in the range of B along that axis. A dilation coprime to
-the stride only permutes the phases. So the orthogonal projector P = B (B'B)^-1 B' along every
-axis keeps each kernel that holds the promise and loses none: its rank is the largest there is.
+A layer turns every polynomial of total degree below m into an output without a grid exactly when
+its kernel's Fourier transform vanishes to order m at the grid frequencies (r1/s1, ..., rd/sd), not
+all zero (Strang & Fix 1971). That is: every phase has the same moments, the sums of its taps times
+each monomial. A dilation coprime to the strides only permutes the phases.
+
+The nearest such kernel has a closed form, phase by phase. Let A (M x n) hold the monomials at the
+taps of a phase, w its taps, u = A w its moments, G+ the pseudo-inverse of A A'. With moments c
+common to all, the nearest taps are w + A' G+ (c - u), and the nearest c is a mean of all u, each
+weighted by its G+. For m = 1 the moments are sums, and all taps of a phase move alike.
 """
 
 from collections.abc import Sequence
 from math import prod
-from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from autoup.solving.sizes import free_taps
 
+# PyTorch leaves linalg without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-_LARGEST = 64  # Longer sums lose digits, and axis by axis is then quicker too.
+_LARGEST = 256  # Taps; one matrix is quicker up to here, and grows with their square.
 
 
 def make_projectors(
     kernel_size: Sequence[int], stride: Sequence[int], m: int, like: Tensor
 ) -> tuple[Tensor, ...]:
-    """Return the projectors of a kernel: one for all its taps, or one per axis if those are many.
+    """Return the constants that ``project`` takes, for kernels of this size.
 
-    Worked out in double precision; at least single where ``like`` has half.
+    One matrix for a kernel of few taps; else, per phase, what the closed form needs. Worked out
+    in double precision; at least single where ``like`` has half.
 
     Shape:
-        - each: ``(taps, taps)``, symmetric, with ``taps`` the product of the axes it acts on.
+        - the matrix: ``(taps, taps)``, symmetric, with ``taps`` the product of the kernel's axes
+        - else: what ``_closed_form`` returns
 
     Example:
         >>> make_projectors((2,), (2,), 1, torch.empty(1))[0]
@@ -41,13 +49,11 @@ def make_projectors(
                 [0.5000, 0.5000]])
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
-    axes = [_projector(k, s, m) for k, s in zip(kernel_size, stride, strict=True)]
+    made = _closed_form(kernel_size, stride, m)
     if prod(kernel_size) <= _LARGEST:
-        whole = axes[0]
-        for axis in axes[1:]:
-            whole = torch.kron(whole, axis)
-        axes = [whole]
-    return tuple(axis.to(dtype).to(like.device) for axis in axes)
+        taps = torch.eye(prod(kernel_size), dtype=torch.float64, device="cpu")
+        made = (_project_phases(taps.view(-1, 1, *kernel_size), *made).reshape(taps.shape),)
+    return tuple(each.to(dtype).to(like.device) for each in made)
 
 
 def project(weight: Tensor, projectors: Sequence[Tensor]) -> Tensor:
@@ -98,7 +104,7 @@ def draw(weight: Tensor, stride: Sequence[int], groups: int, m: int) -> None:
         True
     """
     kernel_size = weight.shape[2:]
-    free = prod(free_taps(k, s, m) / s for k, s in zip(kernel_size, stride, strict=True))
+    free = free_taps(kernel_size, stride, m) / prod(stride)
     bound = (3 / max(1, weight.shape[0] // groups * free)) ** 0.5
     with torch.no_grad():
         # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
@@ -108,14 +114,75 @@ def draw(weight: Tensor, stride: Sequence[int], groups: int, m: int) -> None:
         weight.copy_(drawn)
 
 
-def _projector(k: int, s: int, m: int) -> Tensor:
-    """Return P of one axis; the columns of B stay far from dependent, so QR is exact enough."""
-    boxes = torch.eye(free_taps(k, s, m), dtype=torch.float64, device="cpu")
-    for _ in range(m):
-        shifted = [torch.nn.functional.pad(boxes, (0, 0, j, s - 1 - j)) for j in range(s)]
-        boxes = torch.stack(shifted).sum(0)
-    basis = cast("Tensor", torch.linalg.qr(boxes)[0])  # pyright: ignore[reportUnknownMemberType]
-    return basis @ basis.mT
+def _closed_form(
+    kernel_size: Sequence[int], stride: Sequence[int], m: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A, G+ A, and what weighs the moments in their mean, for ``_project_phases``.
+
+    The origin is the middle of the kernel. Of 2s - 1 taps along an axis, the fewest that m = 2
+    takes, the middle one is a phase by itself, and no phase can have a first moment but 0 there.
+
+    Shape:
+        - the first two: ``(M, k1 / s1, s1, k2 / s2, s2, ...)``, rounded up
+        - the last: ``(M, M, 1, s1, 1, s2, ...)``
+    """
+    dims = len(kernel_size)
+    places = [
+        (torch.arange(k, dtype=torch.float64, device="cpu") - (k - 1) / 2) / k for k in kernel_size
+    ]
+    grid = torch.meshgrid(*places, indexing="ij")
+    monomials = _split(torch.stack([torch.ones_like(grid[0]), *grid])[: 1 + dims * (m - 1)], stride)
+    order = [*range(2, 2 * dims + 1, 2), 0, *range(1, 2 * dims, 2)]
+    phases = monomials.permute(order).flatten(dims + 1)  # (s1, s2, ..., M, n)
+    inverse = torch.linalg.pinv(phases @ phases.mT, hermitian=True)
+    steps = (inverse @ phases).unflatten(-1, monomials.shape[1::2])
+    steps = steps.permute([order.index(axis) for axis in range(2 * dims + 1)])
+    free = [k >= 2 * s for k, s in zip(kernel_size, stride, strict=True)]
+    kept = [0, *(1 + axis for axis in range(dims) if m > 1 and free[axis])]
+    means = torch.zeros_like(inverse)
+    total = inverse.flatten(0, dims - 1).sum(0)[kept][:, kept]
+    means[..., kept, :] = torch.linalg.inv(total) @ inverse[..., kept, :]
+    means = means.movedim((-2, -1), (0, 1))
+    return monomials, steps, means.reshape(*means.shape[:2], *(n for s in stride for n in (1, s)))
+
+
+def _split(kernels: Tensor, stride: Sequence[int]) -> Tensor:
+    """Return kernels with every axis k as (k / s, s), rounded up and filled with zeros."""
+    sizes = kernels.shape[-len(stride) :]
+    short = [-k % s for k, s in zip(sizes, stride, strict=True)]
+    if any(short):
+        kernels = F.pad(kernels, [n for each in reversed(short) for n in (0, each)])
+    shape = [n for k, s in zip(sizes, stride, strict=True) for n in (-(-k // s), s)]
+    return kernels.reshape(*kernels.shape[: -len(stride)], *shape)
+
+
+def _join(split: Tensor, kernel_size: Sequence[int]) -> Tensor:
+    """Undo ``_split``."""
+    dims = len(kernel_size)
+    sizes = split.shape[-2 * dims :]
+    whole = [n * s for n, s in zip(sizes[::2], sizes[1::2], strict=True)]
+    kernels = split.reshape(*split.shape[: -2 * dims], *whole)
+    for axis, k in enumerate(kernel_size, start=-dims):
+        kernels = kernels.narrow(axis, 0, k)
+    return kernels
+
+
+def _project_phases(weight: Tensor, monomials: Tensor, steps: Tensor, means: Tensor) -> Tensor:
+    """Move the taps of every phase until its moments are the mean of all."""
+    dims, count = weight.ndim - 2, len(monomials)
+    kernels = _split(weight, means.shape[3::2])
+    phases = tuple(range(3, 2 * dims + 2, 2))
+    moments = [_sum_taps(kernels * each if count > 1 else kernels) for each in monomials]
+    for n in range(count):
+        mean = sum((means[n, j] * moments[j] for j in range(1, count)), means[n, 0] * moments[0])
+        kernels = kernels + steps[n] * (mean.sum(phases, keepdim=True) - moments[n])
+    return _join(kernels, weight.shape[2:])
+
+
+def _sum_taps(kernels: Tensor) -> Tensor:
+    for axis in range(2, kernels.ndim, 2):  # One by one is quicker than all at once.
+        kernels = kernels.sum(axis, keepdim=True)
+    return kernels
 
 
 def _project(weight: Tensor, projectors: Sequence[Tensor]) -> Tensor:
@@ -123,8 +190,7 @@ def _project(weight: Tensor, projectors: Sequence[Tensor]) -> Tensor:
     if len(projectors) == 1:
         kernel = (kernel.flatten(2) @ projectors[0]).view(weight.shape)
     else:
-        for axis, projector in enumerate(projectors, start=2):
-            kernel = (kernel.movedim(axis, -1) @ projector).movedim(-1, axis)
+        kernel = _project_phases(kernel, *projectors)
     kernel = kernel.to(weight.dtype)
     if weight.stride(1) == 1 and weight.ndim in _CHANNELS_LAST:  # As that decides the output's.
         kernel = kernel.clone(memory_format=_CHANNELS_LAST[weight.ndim])

@@ -14,7 +14,7 @@ from autoup.inspecting.sites import CONV, TRANSPOSED, Site, is_quantised
 from autoup.layers.base import BaseConvTransposeNd
 from autoup.repairing.growth import Growth, describe, grow, shortfalls
 from autoup.solving.flaws import AXES
-from autoup.solving.sizes import free_taps, least_kernel
+from autoup.solving.sizes import least_kernel
 
 _FORWARDS = [each.forward for each in (*TRANSPOSED, BaseConvTransposeNd)]
 
@@ -147,9 +147,7 @@ def scales_of(site: Site) -> tuple[int, ...] | None:
 
 
 def _grow_axis(k: int, s: int, p: int, a: int, d: int, even: bool, smoothness: int) -> Growth:
-    least = k
-    if smoothness and free_taps(k, s, smoothness) < 2:
-        least = least_kernel(s, smoothness, free=2)
+    least = max(k, least_kernel(s, smoothness, free=2)) if smoothness else k
     return grow(k, s, p, a, d, even=even, least=least)
 
 

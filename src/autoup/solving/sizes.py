@@ -4,6 +4,9 @@ Legend: i input size, o output size, k kernel, s stride, p padding, a output pad
 d dilation. Relationships are those of Dumoulin & Visin 2016 (arXiv 1603.07285).
 """
 
+from collections.abc import Sequence
+from math import prod
+
 
 def convolved_size(i: int, k: int, s: int, p: int, d: int, end: int | None = None) -> int:
     """Return the output size of a convolution (Relationship 6, dilated: 15).
@@ -64,6 +67,8 @@ def nearest_strides(i: int, o: int) -> tuple[int, ...]:
 def least_kernel(s: int, m: int, free: int = 1) -> int:
     """Return the smallest kernel that the guarantee of order m leaves so many taps free.
 
+    Along one axis: ``1 + z + ... + z^(s-1)`` divides such a kernel m times.
+
     Example:
         >>> least_kernel(2, m=1), least_kernel(2, m=1, free=2), least_kernel(3, m=2)
         (2, 3, 5)
@@ -71,16 +76,27 @@ def least_kernel(s: int, m: int, free: int = 1) -> int:
     return free + m * (s - 1)
 
 
-def free_taps(k: int, s: int, m: int) -> int:
-    """Return how many taps of k the guarantee of order m against grids leaves free.
+def free_taps(kernel_size: Sequence[int], stride: Sequence[int], m: int) -> int:
+    """Return how many taps of a kernel the guarantee of order m against grids leaves free.
 
-    A kernel of that order is one of so many taps convolved m times with a box of s.
+    Every phase must have the same moments of total degree below m. Along an axis where a phase
+    has one tap alone, its first moment says no more than its sum.
+
+    Args:
+        kernel_size: Taps along each axis, ``least_kernel(s, m)`` or more.
+        stride: Stride along each axis, in pixels.
+        m: Order, 1 or 2.
 
     Example:
-        >>> free_taps(4, s=2, m=1), free_taps(2, s=2, m=1), free_taps(3, s=3, m=2)
-        (3, 1, -1)
+        >>> free_taps((4, 4), (2, 2), m=1), free_taps((4, 4), (2, 2), m=2)
+        (13, 7)
     """
-    return k - least_kernel(s, m, free=0)
+    phases = prod(stride)
+    conditions = phases - 1
+    for k, s in zip(kernel_size, stride, strict=True) if m > 1 else ():
+        single = max(0, 2 * s - k)
+        conditions += phases // s * (s - single) - (not single)
+    return prod(kernel_size) - conditions
 
 
 def extra_size(i: int, wanted: int, k: int, s: int, p: int, d: int) -> int:

@@ -26,7 +26,7 @@ from autoup.checks import as_int, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving import overlap
 from autoup.solving.reach import sharing, too_small, unreachable
-from autoup.solving.sizes import free_taps, least_kernel, nearest_strides
+from autoup.solving.sizes import least_kernel, nearest_strides
 from autoup.solving.solution import Solution
 
 
@@ -173,7 +173,7 @@ def require_taps(
     coprime = tuple(s for s in strides if gcd(s, d) == 1)
     if not coprime and m:
         raise InfeasibleError(sharing(i, o, strides[0], d, m))
-    enough = tuple(s for s in coprime if k is None or free_taps(k, s, m) >= 1)
+    enough = tuple(s for s in coprime if k is None or k >= least_kernel(s, m))
     if not enough and k is not None:
         raise InfeasibleError(too_small(i, o, k, coprime, d, m))
     return enough
