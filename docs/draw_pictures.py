@@ -293,7 +293,7 @@ def draw_scale() -> None:
 def draw_smoothness() -> None:
     """One random kernel under each promise, on four inputs."""
     place = torch.arange(20, dtype=torch.double)
-    ramp = (place[:, None] + 0 * place) / 20
+    ramp = (place[:, None] + 0.5 * place) / 30
     stripes = (torch.rand(20, generator=torch.Generator().manual_seed(0)))[:, None].expand(20, 20)
     inputs = [torch.ones(20, 20), ramp, stripes, photograph(20)[0, 0]]
     batch = torch.stack([each.double() for each in inputs])[:, None]
@@ -303,7 +303,7 @@ def draw_smoothness() -> None:
         layer = AutoConvTranspose2d(1, 1, 20, 40, kernel_size=4, smoothness=m, dtype=torch.double)
         made = fill(layer, weight)(batch)[:, 0, 4:-4, 4:-4]
         rows.append(list((made - made.min()) / (made.max() - made.min())))
-    titles = ["constant", "ramp downward", "constant along rows", "photograph"]
+    titles = ["constant", "ramp", "constant along rows", "photograph"]
     figure, _ = lay_out(rows, titles, 10, [f"smoothness={m}" for m in range(3)])
     save(figure, "smoothness.png")
 
