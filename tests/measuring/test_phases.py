@@ -92,6 +92,16 @@ def test_a_shuffled_convolution_equals_what_a_constant_shows(r):
     assert phase_spread(layer) <= 1e-12
 
 
+@pytest.mark.parametrize("groups", [2, 4, 8])
+def test_groups_whose_inputs_differ_count_as_a_constant_shows_them(groups):
+    conv = nn.Conv2d(8, 16, 3, padding=1, groups=groups, bias=False, **DOUBLE)
+    layer = nn.Sequential(conv, nn.PixelShuffle(2))
+    assert phase_spread(layer) == pytest.approx(spread_by_constants(layer, 8, 2, (2, 2)))
+    icnr_(conv, 2)
+    assert phase_spread(layer) == pytest.approx(spread_by_constants(layer, 8, 2, (2, 2)))
+    assert (phase_spread(layer) < 1e-12) == (groups < 8)
+
+
 def test_icnr_whose_result_is_dropped_is_caught():
     layer = subpixel(bias=False)
     layer[0].weight[::4].repeat_interleave(4, 0)  # Returned, and never written.

@@ -112,10 +112,12 @@ def shuffle_spread(
         0.0
     """
     weight, bias = (kernel_in_use(conv), conv.bias) if norm is None else _fold(conv, norm)
-    return _relative(*_split_channels(weight, bias, r))
+    return _relative(*_split_channels(weight, bias, r, conv.groups))
 
 
-def _split_channels(weight: Tensor, bias: Tensor | None, r: int) -> tuple[Tensor, Tensor | None]:
+def _split_channels(
+    weight: Tensor, bias: Tensor | None, r: int, groups: int
+) -> tuple[Tensor, Tensor | None]:
     """Return sums and biases with the phases last; a shuffle takes them from adjacent channels."""
     phases = r ** (weight.ndim - 2)
     if weight.shape[0] % phases:
@@ -123,7 +125,10 @@ def _split_channels(weight: Tensor, bias: Tensor | None, r: int) -> tuple[Tensor
             f"out_channels ({weight.shape[0]}) must be a multiple of {phases} "
             f"for PixelShuffle({r})."
         )
-    sums = _exact(weight).flatten(2).sum(2).unflatten(0, (-1, phases)).movedim(1, -1)
+    sums = _exact(weight).flatten(2).sum(2)
+    if groups > 1:  # Phases of one channel may read different inputs: zeros for those of others.
+        sums = torch.block_diag(*sums.chunk(groups))
+    sums = sums.unflatten(0, (-1, phases)).movedim(1, -1)
     return sums, None if bias is None else _exact(bias).unflatten(0, (-1, phases))
 
 
