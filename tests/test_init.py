@@ -3,9 +3,12 @@ from math import prod
 
 import pytest
 import torch
-from support.oracle import phase_sums
+from support.comparing import quietly
+from support.oracle import CONV, phase_sums
+from torch import nn
+from torch.nn.utils import parametrizations, prune
 
-from autoup.init import phase_equal_
+from autoup.init import icnr_, phase_equal_
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -98,3 +101,169 @@ def test_a_kernel_smaller_than_the_stride_is_filled_evenly():
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def shuffle(x, factors):
+    """Lay channel ``c * phases + phase`` out pixel by pixel; phases count like a row of digits."""
+    n, channels, *size = x.shape
+    phases = [*product(*map(range, factors))]
+    large = [i * r for i, r in zip(size, factors, strict=True)]
+    made = torch.full((n, channels // len(phases), *large), torch.nan, dtype=x.dtype)
+    for c in range(channels):
+        offsets = phases[c % len(phases)]
+        places = [slice(o, None, r) for o, r in zip(offsets, factors, strict=True)]
+        made[:, c // len(phases), *places] = x[:, c]
+    return made
+
+
+def enlarge(x, factors):
+    for axis, r in enumerate(factors, start=2):
+        x = x.repeat_interleave(r, axis)
+    return x
+
+
+def test_the_slow_shuffle_is_pytorchs():
+    x = torch.randn(2, 18, 3, 4)
+    assert torch.equal(shuffle(x, (3, 3)), nn.PixelShuffle(3)(x))
+
+
+FACTORS = [(2,), (5,), (2, 2), (3, 3), (2, 3), (1, 4), (2, 2, 2), (1, 2, 3), (3, 1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("factors", FACTORS, ids=str)
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("bias", [False, True])
+def test_icnr_and_a_shuffle_are_nearest_enlargement_of_a_smaller_convolution(
+    factors, kernel, groups, bias
+):
+    dims, drawn = len(factors), []
+    settings = {"groups": groups, "padding": kernel // 2, "dtype": torch.float64}
+    conv = CONV[dims](8, 4 * prod(factors), kernel, bias=bias, **settings)
+    icnr_(conv, factors, lambda taps: drawn.append(taps.normal_().clone()))
+    small = CONV[dims](8, 4, kernel, bias=False, **settings)
+    small.weight.data.copy_(drawn[0])
+    x = torch.randn(2, 8, *(4, 5, 3)[:dims], dtype=torch.float64)
+    with torch.no_grad():
+        expected = enlarge(small(x), factors)
+        torch.testing.assert_close(shuffle(conv(x), factors), expected, rtol=0, atol=1e-13)
+    assert conv.weight.unique().numel() == drawn[0].numel()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.complex64])
+def test_icnr_repeats_neighbours_exactly_in_any_dtype(dtype):
+    conv = icnr_(nn.Conv2d(4, 12, 3, dtype=dtype), 2)
+    cells = conv.weight.unflatten(0, (3, 4))
+    assert torch.equal(cells, cells[:, :1].expand_as(cells))
+    assert not torch.equal(cells[0, 0], cells[1, 0])
+    assert not conv.bias.any()
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_icnr_keeps_the_variance(groups, kernel):
+    torch.manual_seed(0)
+    conv = icnr_(nn.Conv2d(64, 256, kernel, groups=groups), 2)
+    x = torch.randn(16, 64, 8, 8)
+    with torch.no_grad():
+        assert float(conv(x).var()) == pytest.approx(1, rel=0.1)
+    assert conv.weight.abs().max() <= (3 / conv.weight[0].numel()) ** 0.5
+
+
+def test_icnr_asks_the_initializer_for_the_smaller_kernel():
+    shapes = []
+    conv = nn.Conv2d(8, 36, (3, 5), groups=2)
+    icnr_(conv, (2, 3), lambda taps: shapes.append(taps.shape) or nn.init.ones_(taps))
+    assert shapes == [(6, 4, 3, 5)]
+    torch.manual_seed(3)
+    icnr_(conv, (2, 3), nn.init.kaiming_normal_)
+    torch.manual_seed(3)
+    drawn = nn.init.kaiming_normal_(torch.empty(6, 4, 3, 5))
+    assert torch.equal(conv.weight, drawn.repeat_interleave(6, 0))
+
+
+@pytest.mark.parametrize("initializer", [None, nn.init.orthogonal_])
+def test_icnr_follows_the_generator_and_leaves_the_parameters_where_they_are(initializer):
+    made = []
+    for seed in (1, 1, 2):
+        conv = nn.Conv1d(2, 4, 3)
+        weight, bias, numbers = conv.weight, conv.bias.requires_grad_(False), torch.get_rng_state()
+        done = icnr_(conv, 2, initializer, torch.Generator().manual_seed(seed))
+        assert done is conv
+        assert (conv.weight is weight, conv.bias is bias) == (True, True)
+        assert (weight.requires_grad, bias.requires_grad) == (True, False)
+        assert torch.equal(torch.get_rng_state(), numbers)
+        made.append(weight)
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_icnr_works_on_the_meta_device():
+    assert icnr_(nn.Conv2d(2, 4, 3, device="meta"), 2).weight.is_meta
+
+
+DERIVED = {
+    "weight norm": lambda conv: parametrizations.weight_norm(conv),
+    "spectral norm": lambda conv: parametrizations.spectral_norm(conv),
+    "parametrised bias": lambda conv: parametrizations.weight_norm(conv, "bias"),
+    "old weight norm": lambda conv: quietly(lambda: nn.utils.weight_norm(conv)),
+    "old spectral norm": lambda conv: quietly(lambda: nn.utils.spectral_norm(conv)),
+    "pruning": lambda conv: prune.l1_unstructured(conv, "weight", 3),
+    "pruned bias": lambda conv: prune.l1_unstructured(conv, "bias", 1),
+}
+
+
+@pytest.mark.parametrize("way", DERIVED)
+def test_icnr_refuses_what_is_derived_and_changes_nothing(way):
+    conv = nn.Conv2d(2, 8, 3)
+    DERIVED[way](conv)
+    before = {name: value.clone() for name, value in conv.state_dict().items()}
+    name = "bias" if "bias" in way else "weight"
+    with pytest.raises(ValueError, match=rf"conv.{name} is derived.*call icnr_ before"):
+        icnr_(conv, 2)
+    assert all(torch.equal(value, before[name]) for name, value in conv.state_dict().items())
+
+
+@pytest.mark.parametrize("way", ["weight norm", "spectral norm", "old weight norm"])
+def test_icnr_before_a_norm_is_put_on_lasts(way):
+    conv = icnr_(nn.Conv2d(3, 8, 3).double(), 2)
+    DERIVED[way](conv)
+    made = conv(torch.randn(1, 3, 6, 6, dtype=torch.float64)).unflatten(1, (2, 4))
+    assert (made - made[:, :1].mean(2, keepdim=True)).abs().max() > 0.01
+    assert (made - made[:, :, :1]).abs().max() <= 1e-14
+
+
+def raising(_):
+    raise RuntimeError("no numbers today")
+
+
+@pytest.mark.parametrize(
+    ("conv", "arguments", "error", "words"),
+    [
+        (nn.Conv2d(2, 6, 3), (2,), ValueError, r"out_channels \(6\) .* 4 \(4 phases\) .* 4 and 8"),
+        (nn.Conv2d(2, 6, 3), (3,), ValueError, r"6\) .* upscale_factor=3. The nearest is 9"),
+        (nn.Conv1d(4, 4, 3, groups=4), (2,), ValueError, r"8 \(2 phases \* 4 groups\).*inputs.* 8"),
+        (nn.Conv2d(2, 8, 3), ((2, 2, 2),), ValueError, "upscale_factor .* 2 entries"),
+        (nn.Conv2d(2, 8, 3), (2.0,), TypeError, "upscale_factor must be an int, got 2.0"),
+        (nn.Conv2d(2, 8, 3), (0,), ValueError, "upscale_factor must be at least 1"),
+        (
+            nn.Conv2d(2, 8, 3),
+            (2, torch.rand_like),
+            ValueError,
+            r"initializer \(rand_like\) .* place",
+        ),
+        (nn.Conv2d(2, 8, 3), (2, raising), RuntimeError, "no numbers today"),
+        (nn.LazyConv2d(8, 3), (2,), ValueError, "lazy"),
+        (nn.ConvTranspose2d(2, 8, 3), (2,), TypeError, "got ConvTranspose2d"),
+        (nn.Sequential(nn.Conv2d(2, 8, 3)), (2,), TypeError, "got Sequential"),
+        (nn.Conv2d(2, 8, 3).weight, (2,), TypeError, "got Parameter: pass the module"),
+    ],
+)
+def test_icnr_refuses_bad_input_and_changes_nothing(conv, arguments, error, words):
+    state = conv.state_dict() if isinstance(conv, nn.Module) else {"": conv.data}
+    before = {name: each if nn.parameter.is_lazy(each) else each.clone()
+              for name, each in state.items()}  # fmt: skip
+    with pytest.raises(error, match=words):
+        icnr_(conv, *arguments)
+    for name, each in state.items():
+        assert nn.parameter.is_lazy(each) or torch.equal(each, before[name])

@@ -17,7 +17,7 @@ from autoup.layers.conv_transpose import (
     AutoConvTranspose3d,
 )
 from autoup.measuring.meter import GridMeasurement, measure_grid
-from autoup.measuring.phases import phase_spread
+from autoup.measuring.phases import is_icnr, phase_spread
 from autoup.repairing.model import repair
 from autoup.solving.solution import Solution
 from autoup.solving.solver import candidates, solve
@@ -37,6 +37,7 @@ __all__ = [
     "audit",
     "candidates",
     "init",
+    "is_icnr",
     "measure_grid",
     "mirror_decoder",
     "phase_spread",

@@ -1,6 +1,7 @@
 """Checks of arguments: each raises with the argument's name and value."""
 
 from collections.abc import Sequence
+from math import prod
 from operator import index
 from typing import SupportsIndex, cast
 
@@ -54,6 +55,37 @@ def per_axis(name: str, value: object, dims: int, minimum: int = 1) -> tuple[int
             f"{name} must be an int or have {dims} entries, one per axis, got {value}."
         )
     return tuple([as_int(name, entry, minimum) for entry in entries])
+
+
+def shuffle_phases(
+    upscale_factor: object, out_channels: int, groups: int, dims: int
+) -> tuple[int, ...]:
+    """Return the phases along each axis of a shuffle that can start as nearest enlargement.
+
+    A shuffle lays channels that lie next to each other out as the phases of one. These must read
+    the same inputs: no two groups may share them.
+
+    Raises:
+        TypeError: ``upscale_factor`` is neither an int nor a tuple or list of ints.
+        ValueError: It has the wrong length, or the channels cannot be shared out.
+
+    Example:
+        >>> shuffle_phases(2, 16, 1, 2)
+        (2, 2)
+    """
+    factors = per_axis("upscale_factor", upscale_factor, dims)
+    step = prod(factors) * groups
+    if out_channels % step:
+        below = out_channels // step * step
+        nearest = f"are {below} and {below + step}" if below else f"is {step}"
+        phases = f"{prod(factors)} phases" + (f" * {groups} groups" if groups > 1 else "")
+        raise ValueError(
+            f"out_channels ({out_channels}) must be a multiple of {step} ({phases}) for "
+            f"upscale_factor={upscale_factor}"
+            f"{', or the phases of a channel read different inputs' if groups > 1 else ''}. "
+            f"The nearest {nearest}."
+        )
+    return factors
 
 
 def check_flags(**flags: object) -> None:

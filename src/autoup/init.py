@@ -1,12 +1,16 @@
-"""Initialisation of transposed convolutions, in the manner of ``torch.nn.init``."""
+"""Initialisation of upsampling layers, in the manner of ``torch.nn.init``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from autoup.checks import as_int, per_axis
+from autoup.checks import as_int, per_axis, shuffle_phases
+
+Conv = TypeVar("Conv", bound=nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
 
 def phase_equal_(
@@ -68,6 +72,96 @@ def phase_equal_(
         for axis, (k, s) in enumerate(zip(kernel_size, strides, strict=True), start=2):
             kernel = _lay_boxes(kernel, axis, k, s)
         return weight.copy_(kernel)
+
+
+def icnr_(
+    conv: Conv,
+    upscale_factor: int | Sequence[int],
+    initializer: Callable[..., object] | None = None,
+    generator: torch.Generator | None = None,
+) -> Conv:
+    """Fill a convolution before a ``PixelShuffle`` so that both start as nearest enlargement.
+
+    ICNR (Aitken et al. 2017, arXiv 1707.02937): a smaller convolution is drawn, with one channel
+    for each that the shuffle makes, and every kernel is copied to the ``prod(upscale_factor)``
+    neighbouring channels that become its phases. The output then is that of the smaller
+    convolution, enlarged by repeating its pixels, so that no input brings a grid. The bias becomes
+    zero: one drawn for each phase is a grid of its own. Training makes the phases unequal again.
+
+    The layout is that of ``nn.PixelShuffle``, channel ``c * phases + phase``, in any dimension and
+    any order of the phases. Others, as TensorFlow's ``depth_to_space`` (``phase * channels + c``),
+    need another start. So do layers that change channels in different ways between the two, such
+    as a trained ``BatchNorm2d``.
+
+    Args:
+        conv: The convolution, changed in place. What derives its weight (weight norm, pruning)
+            comes after.
+        upscale_factor: Of the shuffle, in pixels; an int or one per axis.
+        initializer: Fills the kernel of the smaller convolution in place, as
+            ``torch.nn.init.kaiming_normal_`` does. When left out, weights are uniform in
+            ``[-b, b]`` with ``b = sqrt(3 / fan_in)``, so that independent inputs of unit variance
+            give outputs of unit variance.
+        generator: Source of random numbers, passed on to ``initializer``; PyTorch's default
+            generator when left out.
+
+    Returns:
+        ``conv``.
+
+    Raises:
+        TypeError: ``conv`` is no convolution, or ``upscale_factor`` no int and no sequence of them.
+        ValueError: ``out_channels`` is not a multiple of the phases times the groups, ``conv`` is
+            lazy, its weight or bias is derived, or ``initializer`` leaves values unset. Nothing
+            has changed then.
+
+    Shape:
+        - kernel that is drawn: ``(out_channels / phases, in_channels / groups, *kernel_size)``
+
+    Example:
+        >>> import autoup
+        >>> up = nn.Sequential(icnr_(nn.Conv2d(64, 128, 3, padding=1), 2), nn.PixelShuffle(2))
+        >>> autoup.phase_spread(up) < 1e-6, autoup.is_icnr(up[0], 2)
+        (True, True)
+    """
+    weight, bias = _parameters(conv)
+    dims = weight.ndim - 2
+    phases = prod(shuffle_phases(upscale_factor, weight.shape[0], conv.groups, dims))
+    with torch.no_grad():
+        kernel = weight.new_full((weight.shape[0] // phases, *weight.shape[1:]), torch.nan)
+        fill, given = initializer or _keep_variance_, {"generator": generator} if generator else {}
+        fill(kernel, **given)
+        if not kernel.is_meta and kernel.isnan().any():
+            raise ValueError(
+                f"initializer ({getattr(fill, '__name__', fill)}) must fill the tensor that it is "
+                "given in place, and left values unset, or NaN."
+            )
+        weight.copy_(kernel.repeat_interleave(phases, 0))
+        if bias is not None:
+            bias.zero_()
+    return conv
+
+
+def _parameters(conv: Any) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of a convolution where a change to them lasts."""
+    if not isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        rest = ": pass the module, whose bias starts too" if isinstance(conv, Tensor) else ""
+        raise TypeError(
+            f"conv must be an nn.Conv1d, nn.Conv2d or nn.Conv3d, got {type(conv).__name__}{rest}."
+        )
+    own: dict[str, Any] = vars(conv)["_parameters"]  # To ask for a derived weight may change it.
+    for name in ("weight", "bias"):
+        if name not in own:
+            raise ValueError(
+                f"conv.{name} is derived, by a parametrisation, a norm or pruning, and what is "
+                "written to it is lost: call icnr_ before that is put on, or remove it first."
+            )
+    if is_lazy(own["weight"]):
+        raise ValueError("conv is lazy and has no weight yet: pass one batch through it first.")
+    return own["weight"], own["bias"]
+
+
+def _keep_variance_(kernel: Tensor, generator: torch.Generator | None = None) -> None:
+    bound = sqrt(3 / max(1, kernel[0].numel()))
+    kernel.uniform_(-bound, bound, generator=generator)
 
 
 def _kernel_size(weight: object) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """What an audit reads of a step: its parameters, the kernel in use, its calls."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from support.comparing import (
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations
+from torch.nn.utils.parametrize import remove_parametrizations
 
 import autoup
 from autoup import audit
@@ -37,6 +39,96 @@ def test_spread_before_a_shuffle_is_unknown_where_something_else_stands_between(
     model = nn.Sequential(conv, between, nn.GroupNorm(2, 16), nn.PixelShuffle(2))
     size = (1, 3, 8, 8) if isinstance(conv, nn.Conv2d) else (1, 16, 8, 8)
     assert audit(model, size)[0].spread is None
+
+
+class ByHand(nn.Module):
+    """A shuffle by reshape and permute, in any dimension."""
+
+    def forward(self, x):
+        n, channels, *size = x.shape
+        kept, dims = channels // 2 ** len(size), len(size)
+        x = x.reshape(n, kept, *[2] * dims, *size)
+        x = x.permute(0, 1, *[place for a in range(dims) for place in (2 + dims + a, 2 + a)])
+        return x.reshape(n, kept, *[2 * each for each in size])
+
+
+class ByFunction(nn.Module):
+    def forward(self, x):
+        return F.pixel_shuffle(x, 3)
+
+
+SHUFFLED = {
+    "module": lambda: [nn.Conv2d(3, 16, 3, padding=1), nn.PixelShuffle(2)],
+    "groups": lambda: [nn.Conv2d(4, 36, 3, padding=1, groups=4), nn.PixelShuffle(3)],
+    "activation": lambda: [nn.Conv2d(3, 16, 1), nn.GELU(), nn.PixelShuffle(2)],
+    "function": lambda: [nn.Conv2d(3, 18, 3, padding=1), ByFunction()],
+    "by hand, 1d": lambda: [nn.Conv1d(3, 4, 3, padding=1), ByHand()],
+    "by hand, 2d": lambda: [nn.Conv2d(3, 8, 3, padding=1), ByHand()],
+    "by hand, 3d": lambda: [nn.Conv3d(3, 8, 3, padding=1, bias=False), ByHand()],
+    "norm": lambda: [
+        nn.Conv2d(3, 16, 3, padding=1),
+        trained(nn.BatchNorm2d(16)),
+        nn.PixelShuffle(2),
+    ],
+}
+
+
+def trained(norm):
+    for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        nn.init.uniform_(each, 0.5, 1.5)
+    return norm
+
+
+def follow(remedy, model, row):
+    """Call what the advice names, as it is written."""
+    names = {"autoup": autoup, "conv": model.get_submodule(row.partner), "norm": model[1]}
+    calls = re.findall(r"[a-z_.]+\([^)]*\)", remedy)
+    for call in calls:
+        eval(call, names)
+    return len(calls)
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("name", SHUFFLED)
+def test_the_advice_for_a_shuffle_followed_as_written_clears_it(name, sized):
+    torch.manual_seed(0)
+    model = nn.Sequential(*SHUFFLED[name]()).eval()
+    dims = model[0].weight.ndim - 2
+    size = (1, model[0].in_channels, *(24,) * dims) if sized else None
+    if not sized and not isinstance(model[-1], nn.PixelShuffle):
+        return
+    report = audit(model, size)
+    (row,) = report
+    assert (row.severity, row.spread > 0.3) == ("note", True)
+    assert follow(row.remedy, model, row) == 1 + (name == "norm")
+    after = audit(model, size)
+    assert (after[0].severity, after[0].seen, after[0].remedy) == ("clean", (), "")
+    assert after[0].spread < 1e-6
+    assert autoup.is_icnr(model[0], 3 if name in ("groups", "function") else 2)
+    if sized:
+        assert report.constants.spread > 0.01
+        assert after.constants.spread < 1e-6
+
+
+def test_the_advice_for_a_derived_weight_says_when_and_for_groups_that_it_cannot_be():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.PixelShuffle(2))
+    parametrizations.weight_norm(model[0])
+    (row,) = audit(model)
+    assert "icnr_(conv, 2)" in row.remedy
+    assert "before its weight norm, pruning or the like is put on" in row.remedy
+    with pytest.raises(ValueError, match="derived"):
+        follow(row.remedy, model, row)
+    remove_parametrizations(model[0], "weight")
+    follow(row.remedy, model, row)
+    parametrizations.weight_norm(model[0])
+    assert audit(model)[0].severity == "clean"
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.PixelShuffle(2))
+    (row,) = audit(model)
+    assert row.remedy == (
+        "nothing; its groups give the phases of a channel different inputs: blur behind it"
+    )
+    with pytest.raises(ValueError, match="groups"):
+        autoup.init.icnr_(model[0], 2)
 
 
 def test_functions_and_sizes_passed_by_name_are_seen():

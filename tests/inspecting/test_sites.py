@@ -52,3 +52,44 @@ def test_other_reshapes_are_no_shuffle():
             return x.reshape(n, c // 4, 2 * h, 2 * w)
 
     assert len(audit(nn.Sequential(nn.Conv2d(1, 4, 3), Turn()), (1, 1, 8, 8))) == 0
+
+
+class ByHand(nn.Module):
+    """A shuffle of blocks of 2 written as a pattern of dimensions, phases called p and q."""
+
+    def __init__(self, cut, turned, swapped=False):
+        super().__init__()
+        self.cut, self.order, self.swapped = cut, [cut.index(name) for name in turned], swapped
+
+    def forward(self, x):
+        sizes = dict(zip("nchw", x.shape, strict=False), p=2, q=2)
+        sizes["c"] = x.shape[1] // 2 ** (x.ndim - 2)
+        x = x.reshape([sizes[name] for name in self.cut])
+        x = x.transpose(2, -1) if self.swapped else x.permute(self.order)
+        large = [2 * sizes[name] for name in "hw"[: x.ndim // 2 - 1]]
+        return x.reshape(sizes["n"], sizes["c"], *large)
+
+
+@pytest.mark.parametrize("kept", [2, 3])
+@pytest.mark.parametrize(
+    ("cut", "turned", "neighbours"),
+    [
+        ("ncpqhw", "nchpwq", True),
+        ("ncpqhw", "nchqwp", True),  # The phases in another order are the same channels.
+        ("npqchw", "nchpwq", False),  # TensorFlow's depth_to_space.
+        ("npcqhw", "nchpwq", False),
+    ],
+)
+def test_shuffle_by_hand_counts_where_phases_are_neighbouring_channels(
+    kept, cut, turned, neighbours
+):
+    conv = nn.Conv2d(3, 4 * kept, 3, padding=1)
+    report = audit(nn.Sequential(conv, ByHand(cut, turned)), (1, 3, 6, 7))
+    assert [row.partner for row in report] == ["0"] * neighbours
+
+
+def test_shuffle_by_hand_of_one_axis_may_be_a_transpose():
+    conv = nn.Conv1d(3, 4, 3, padding=1)
+    (row,) = audit(nn.Sequential(conv, ByHand("ncph", "nchp", swapped=True)), (1, 3, 6))
+    assert row.partner == "0"
+    assert len(audit(nn.Sequential(conv, ByHand("npch", "nchp")), (1, 3, 6))) == 0

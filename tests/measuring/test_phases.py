@@ -4,10 +4,12 @@ from itertools import product
 
 import pytest
 import torch
-from support.oracle import PLAIN, artifacts_allowed, phase_sums
+from support.oracle import CONV, PLAIN, artifacts_allowed, phase_sums
 from torch import nn
+from torch.nn.utils import parametrizations
 
-from autoup import AutoConvTranspose2d, phase_spread
+import autoup
+from autoup import AutoConvTranspose2d, is_icnr, phase_spread
 from autoup.init import phase_equal_
 
 DOUBLE = {"dtype": torch.float64}
@@ -90,6 +92,16 @@ def test_a_shuffled_convolution_equals_what_a_constant_shows(r):
     assert phase_spread(layer) == pytest.approx(spread_by_constants(layer, 8, 2, (r, r)))
     icnr_(layer[0], r)
     assert phase_spread(layer) <= 1e-12
+
+
+@pytest.mark.parametrize("groups", [2, 4, 8])
+def test_groups_whose_inputs_differ_count_as_a_constant_shows_them(groups):
+    conv = nn.Conv2d(8, 16, 3, padding=1, groups=groups, bias=False, **DOUBLE)
+    layer = nn.Sequential(conv, nn.PixelShuffle(2))
+    assert phase_spread(layer) == pytest.approx(spread_by_constants(layer, 8, 2, (2, 2)))
+    icnr_(conv, 2)
+    assert phase_spread(layer) == pytest.approx(spread_by_constants(layer, 8, 2, (2, 2)))
+    assert (phase_spread(layer) < 1e-12) == (groups < 8)
 
 
 def test_icnr_whose_result_is_dropped_is_caught():
@@ -175,3 +187,79 @@ def test_other_layers_are_refused(layer, error, words):
 def test_something_that_is_no_layer_is_refused():
     with pytest.raises(TypeError, match="got list"):
         phase_spread([1, 2])
+
+
+def holds_by_definition(conv, phases):
+    """Compare every tap of every phase with the first phase's, one by one."""
+    for c, weight in enumerate(conv.weight.tolist()):
+        first = c // phases * phases
+        if weight != conv.weight[first].tolist():
+            return False
+        if conv.bias is not None and conv.bias[c].item() != conv.bias[first].item():
+            return False
+    return True
+
+
+@pytest.mark.parametrize("factors", [(2,), (2, 2), (2, 3), (1, 2, 3), (1, 1)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_is_icnr_is_what_the_definition_says(factors, bias):
+    phases = int(torch.tensor(factors).prod())
+    conv = CONV[len(factors)](2, 3 * phases, 3, bias=bias)
+    assert is_icnr(conv, factors) == holds_by_definition(conv, phases) == (phases == 1)
+    autoup.init.icnr_(conv, factors)
+    assert is_icnr(conv, factors)
+    assert holds_by_definition(conv, phases)
+    for parameter in conv.parameters():
+        for place in (0, -1):
+            with torch.no_grad():
+                parameter[place] += 1e-4
+            assert is_icnr(conv, factors) == holds_by_definition(conv, phases) == (phases == 1)
+            autoup.init.icnr_(conv, factors)
+
+
+def test_is_icnr_asks_for_more_than_equal_sums():
+    conv = autoup.init.icnr_(nn.Conv2d(2, 8, 3, **DOUBLE), 2)
+    layer = nn.Sequential(conv, nn.PixelShuffle(2))
+    nn.init.constant_(conv.bias, 3)
+    assert is_icnr(conv, 2)
+    conv.weight.data[0] = conv.weight.data[0].flip(1, 2)
+    assert phase_spread(layer) <= 1e-12
+    assert not is_icnr(conv, 2)
+
+
+def test_is_icnr_reads_the_kernel_in_use():
+    conv = autoup.init.icnr_(nn.Conv2d(2, 8, 3), 2)
+    parametrizations.weight_norm(conv)
+    assert is_icnr(conv, 2)
+    conv.parametrizations.weight.original0.data[1] *= 1.001
+    assert not is_icnr(conv, 2)
+    conv = parametrizations.spectral_norm(autoup.init.icnr_(nn.Conv2d(2, 8, 3), 2))
+    before = conv.parametrizations.weight[0]._u.clone()
+    assert is_icnr(conv, 2)
+    assert torch.equal(before, conv.parametrizations.weight[0]._u)
+
+
+def test_is_icnr_says_no_after_a_step_and_to_numbers_that_are_none():
+    conv = autoup.init.icnr_(nn.Conv2d(2, 8, 3, padding=1), 2)
+    optimiser = torch.optim.SGD(conv.parameters(), lr=1e-3)
+    nn.PixelShuffle(2)(conv(torch.randn(1, 2, 8, 8))).mul(torch.rand(16, 16)).sum().backward()
+    optimiser.step()
+    assert not is_icnr(conv, 2)
+    nn.init.constant_(conv.weight, torch.nan)
+    assert not is_icnr(conv, 2)
+
+
+@pytest.mark.parametrize(
+    ("conv", "factor", "error", "words"),
+    [
+        (nn.Linear(2, 8), 2, TypeError, "got Linear"),
+        (nn.Conv2d(2, 6, 3), 2, ValueError, r"out_channels \(6\) must be a multiple of 4"),
+        (nn.Conv2d(4, 4, 3, groups=4), 2, ValueError, r"multiple of 16 \(4 phases \* 4 groups\)"),
+        (nn.Conv2d(2, 8, 3), "2", TypeError, "upscale_factor must be an int"),
+        (nn.LazyConv2d(8, 3), 2, ValueError, "conv is lazy"),
+        (nn.Conv2d(2, 8, 3, device="meta"), 2, ValueError, "meta device"),
+    ],
+)
+def test_is_icnr_refuses_what_it_cannot_tell(conv, factor, error, words):
+    with pytest.raises(error, match=words):
+        is_icnr(conv, factor)

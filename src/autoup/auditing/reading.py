@@ -99,10 +99,23 @@ def _read_shuffle(site: Site) -> Upsampling:
         verdict = Verdict(
             (f"unequal phases, {spread:.2g}: {pattern(dims)}",),
             "note",
-            "nothing; start its convolution from equal phases (ICNR, biases too), or blur behind "
-            "it",
+            f"nothing; {_start_equal(site)}blur behind it",
         )
     return _even_row(site, conv, (float(site.split),) * dims, verdict, spread)
+
+
+def _start_equal(site: Site) -> str:
+    """Say how a convolution before a shuffle starts from equal phases, where it can."""
+    conv: Any = site.conv
+    if conv.out_channels % (site.split ** len(conv.kernel_size) * conv.groups):
+        return "its groups give the phases of a channel different inputs: "
+    own = {"weight", "bias"} <= conv._parameters.keys()
+    first = "" if own else ", before its weight norm, pruning or the like is put on"
+    norm = any(isinstance(each, NORM) for each in site.between)
+    return (
+        f"before training, autoup.init.icnr_(conv, {site.split}) starts its convolution from equal "
+        f"phases{first}{', and norm.reset_parameters() the norm behind that' if norm else ''}, or "
+    )
 
 
 def _even_row(

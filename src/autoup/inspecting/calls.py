@@ -32,6 +32,7 @@ _SIGNATURES = {
     "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
     "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
     "pixel_shuffle": ("input", "upscale_factor"),
+    "transpose": ("input", "dim0", "dim1"),
     "pad": ("input", "pad", "mode", "value"),
     "avg_pool": ("input", "kernel_size", "stride", "padding"),
     "max_pool": ("input", "kernel_size", "stride", "padding", "dilation"),
@@ -76,6 +77,21 @@ def per_dim(value: Any, dims: int) -> tuple[Any, ...]:
     """
     entries = tuple(value) if isinstance(value, Sequence) else (value,)
     return entries * dims if len(entries) == 1 else entries
+
+
+def order_of(call: Call) -> tuple[int, ...]:
+    """Return from where a permute or transpose takes each dimension.
+
+    Example:
+        >>> order_of(Call("transpose", "", (), (2, 3, 4), (2, 4, 3), {"dim0": 1, "dim1": -1}))
+        (0, 2, 1)
+    """
+    order = [*range(len(call.shape))]
+    if call.name == "permute":
+        return tuple(order[each] for each in call.arguments["dims"])
+    one, other = call.arguments["dim0"], call.arguments["dim1"]
+    order[one], order[other] = order[other], order[one]
+    return tuple(order)
 
 
 def record(model: nn.Module, sizes: InputSizes) -> list[Call]:
@@ -191,6 +207,10 @@ class _Recorder(TorchFunctionMode):
         kind, axes = _read_name(name, len(shape) - 2)
         names = _SIGNATURES.get(kind, ())
         arguments = {**dict(zip(names, args, strict=False)), **kwargs} if names else {}
+        if kind == "permute":  # As numbers or as one sequence.
+            dims = kwargs.get("dims", args[1:])
+            whole = len(dims) == 1 and isinstance(dims[0], Sequence)
+            arguments = {"dims": dims[0] if whole else dims}
         weight = arguments.get("weight")
         if weight is not None and any(weight is each for each in read[:1]):
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoup.inspecting.calls import Call
+from autoup.inspecting.calls import Call, order_of
 from autoup.inspecting.modules import modules_by_path, paths_by_module
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -137,7 +137,11 @@ def _enlarges(call: Call) -> bool:
 
 
 def _shuffles(call: Call) -> int:
-    """Return the block size of a shuffle by hand: split the channels, permute, join; or 0."""
+    """Return the block size of a shuffle by hand: split the channels, permute, join; or 0.
+
+    Its phases are neighbouring channels, in any order; where they lie apart, as for TensorFlow's
+    ``depth_to_space``, it is another layer.
+    """
     if call.name not in ("reshape", "view") or len(call.sources) != 1:
         return 0
     turned = call.sources[0]
@@ -156,7 +160,9 @@ def _shuffles(call: Call) -> int:
     dims = len(small)
     shape = (n, kept, *[r] * dims, *small)
     fits = ratios == {r} and r > 1 and n == batch and kept * r**dims == channels
-    return r if fits and tuple(cut.made) == shape else 0
+    kept_first = [0, 1, *range(2 + dims, 2 + 2 * dims)]  # Behind each size stands a phase.
+    order = order_of(turned) if fits and tuple(cut.made) == shape else ()
+    return r if [*order[:2], *order[2::2]] == kept_first else 0
 
 
 def _find_convolution(site: Site, call: Call, by_path: Mapping[str, nn.Module]) -> None:

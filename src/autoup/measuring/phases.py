@@ -5,12 +5,16 @@
 # pyright: reportUnknownArgumentType=false
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from autoup.checks import shuffle_phases
 from autoup.inspecting.modules import kernel_in_use
+from autoup.inspecting.sites import CONV
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -50,8 +54,7 @@ def phase_spread(layer: nn.Module) -> float:
         >>> phase_spread(nn.ConvTranspose2d(8, 4, 2, stride=2)) > 0.5
         True
     """
-    if any(isinstance(each, nn.parameter.UninitializedParameter) for each in _parameters(layer)):
-        raise ValueError("layer is lazy and has no weight yet: pass one batch through it first.")
+    _refuse_lazy("layer", layer)
     if isinstance(layer, _TRANSPOSED):
         return kernel_spread(kernel_in_use(layer), layer.stride, layer.dilation)
     if isinstance(layer, nn.Sequential) and len(layer) in (2, 3):
@@ -66,8 +69,58 @@ def phase_spread(layer: nn.Module) -> float:
     )
 
 
-def _parameters(layer: object) -> list[Tensor]:
-    return list(layer.parameters()) if isinstance(layer, nn.Module) else []
+def is_icnr(conv: nn.Module, upscale_factor: int | Sequence[int]) -> bool:
+    """Tell whether a convolution before a ``PixelShuffle`` is nearest enlargement.
+
+    That is what ICNR starts from (Aitken et al. 2017, arXiv 1707.02937; ``autoup.init.icnr_``):
+    all phases of a channel have the same kernel, tap by tap, and the same bias, up to rounding. It
+    is more than equal sums, a ``phase_spread`` of 0: equal sums bring no grid on constant inputs,
+    equal kernels on none, only pixels that repeat. Training ends both.
+
+    The kernel read is the one in use, with a parametrisation (weight_norm) what that makes. What
+    stands between the convolution and the shuffle is not looked at.
+
+    Args:
+        conv: ``nn.Conv1d``, ``2d`` or ``3d``.
+        upscale_factor: Of the shuffle, in pixels; an int or one per axis.
+
+    Returns:
+        Whether it is.
+
+    Raises:
+        TypeError: ``conv`` is no convolution, or ``upscale_factor`` no int and no sequence of them.
+        ValueError: ``out_channels`` is not a multiple of the phases times the groups, or ``conv``
+            is lazy or on the meta device.
+
+    Example:
+        >>> import autoup
+        >>> conv = nn.Conv2d(8, 16, 3)
+        >>> is_icnr(conv, 2), is_icnr(autoup.init.icnr_(conv, 2), 2)
+        (False, True)
+    """
+    if not isinstance(conv, CONV):
+        raise TypeError(
+            f"conv must be an nn.Conv1d, nn.Conv2d or nn.Conv3d, got {type(conv).__name__}."
+        )
+    _refuse_lazy("conv", conv)
+    weight, bias = kernel_in_use(conv), conv.bias
+    if weight.is_meta:
+        raise ValueError("conv is on the meta device and has no numbers: move it off first.")
+    dims = weight.ndim - 2
+    phases = prod(shuffle_phases(upscale_factor, weight.shape[0], conv.groups, dims))
+    return all(_agree(each, phases) for each in (weight, bias) if each is not None)
+
+
+def _agree(values: Tensor, phases: int) -> bool:
+    """Tell whether neighbouring channels are the same, save for what rounding adds."""
+    cells = _exact(values).unflatten(0, (-1, phases))
+    within = 4 * torch.finfo(values.dtype).eps * cells.abs().amax()
+    return bool((cells - cells[:, :1]).abs().amax() <= within)
+
+
+def _refuse_lazy(name: str, layer: object) -> None:
+    if isinstance(layer, nn.Module) and any(map(is_lazy, layer.parameters())):
+        raise ValueError(f"{name} is lazy and has no weight yet: pass one batch through it first.")
 
 
 def _relative(sums: Tensor, biases: Tensor | None) -> float:
@@ -112,10 +165,12 @@ def shuffle_spread(
         0.0
     """
     weight, bias = (kernel_in_use(conv), conv.bias) if norm is None else _fold(conv, norm)
-    return _relative(*_split_channels(weight, bias, r))
+    return _relative(*_split_channels(weight, bias, r, conv.groups))
 
 
-def _split_channels(weight: Tensor, bias: Tensor | None, r: int) -> tuple[Tensor, Tensor | None]:
+def _split_channels(
+    weight: Tensor, bias: Tensor | None, r: int, groups: int
+) -> tuple[Tensor, Tensor | None]:
     """Return sums and biases with the phases last; a shuffle takes them from adjacent channels."""
     phases = r ** (weight.ndim - 2)
     if weight.shape[0] % phases:
@@ -123,7 +178,10 @@ def _split_channels(weight: Tensor, bias: Tensor | None, r: int) -> tuple[Tensor
             f"out_channels ({weight.shape[0]}) must be a multiple of {phases} "
             f"for PixelShuffle({r})."
         )
-    sums = _exact(weight).flatten(2).sum(2).unflatten(0, (-1, phases)).movedim(1, -1)
+    sums = _exact(weight).flatten(2).sum(2)
+    if groups > 1:  # Phases of one channel may read different inputs: zeros for those of others.
+        sums = torch.block_diag(*sums.chunk(groups))
+    sums = sums.unflatten(0, (-1, phases)).movedim(1, -1)
     return sums, None if bias is None else _exact(bias).unflatten(0, (-1, phases))
 
 
