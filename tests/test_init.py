@@ -8,7 +8,9 @@ from support.oracle import CONV, phase_sums
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from autoup.init import icnr_, phase_equal_
+from autoup.init import icnr_, lecun_uniform_, phase_equal_
+
+BOTH = pytest.mark.parametrize("fill_", [phase_equal_, lecun_uniform_])
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -49,21 +51,35 @@ def test_stride_one_draws_every_tap():
     assert weight.unique().numel() == weight.numel()
 
 
+@BOTH
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (4, 2), (3, 1), (9, 3)])
-def test_variance_follows_the_fan_in_of_a_transposed_convolution(groups, kernel, stride):
+def test_variance_follows_the_fan_in_of_a_transposed_convolution(groups, kernel, stride, fill_):
     torch.manual_seed(0)
-    weight = phase_equal_(torch.empty(64, 64 // groups, kernel, kernel), stride, groups)
+    weight = fill_(torch.empty(64, 64 // groups, kernel, kernel), stride, groups)
     fan_in = 64 / groups * prod([kernel / stride] * 2)
     assert weight.var() * fan_in == pytest.approx(1, rel=0.1)
 
 
-def test_returns_the_tensor_and_follows_the_generator():
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 3), (2, 3)])
+def test_lecuns_variance_holds_where_the_stride_does_not_divide_the_kernel(kernel, stride):
+    torch.manual_seed(0)
+    layer = nn.ConvTranspose2d(256, 8, kernel, stride, bias=False)
+    lecun_uniform_(layer.weight, stride)
+    assert layer.weight.unique().numel() > 0.99 * layer.weight.numel(), "every tap is its own"
+    inside = layer(torch.randn(2, 256, 40, 40)).detach()[..., 3 * stride : -3 * stride, :]
+    inside = inside[..., 3 * stride : -3 * stride]
+    size = inside.shape[-1] // stride * stride
+    assert float(inside[..., :size, :size].var()) == pytest.approx(1, rel=0.1)
+
+
+@BOTH
+def test_returns_the_tensor_and_follows_the_generator(fill_):
     weight = torch.empty(4, 3, 4, 4)
-    drawn = [phase_equal_(weight, 2, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    drawn = [fill_(weight, 2, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
     assert all(each is weight for each in drawn)
     first, second, third = (
-        phase_equal_(torch.empty(4, 3, 4, 4), 2, generator=torch.Generator().manual_seed(s))
+        fill_(torch.empty(4, 3, 4, 4), 2, generator=torch.Generator().manual_seed(s))
         for s in (1, 1, 2)
     )
     assert torch.equal(first, second)
@@ -76,9 +92,10 @@ def test_other_dtypes(dtype):
     assert torch.equal(weight[:, :, ::2], weight[:, :, 1::2])
 
 
-def test_works_on_meta_parameters_that_need_gradients():
+@BOTH
+def test_works_on_meta_parameters_that_need_gradients(fill_):
     weight = torch.nn.Parameter(torch.empty(4, 3, 3, 3, device="meta"))
-    assert phase_equal_(weight, 2) is weight
+    assert fill_(weight, 2) is weight
 
 
 def test_a_kernel_smaller_than_the_stride_is_filled_evenly():
@@ -86,21 +103,22 @@ def test_a_kernel_smaller_than_the_stride_is_filled_evenly():
     assert torch.equal(weight[..., 0], weight[..., 1])
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: phase_equal_([1.0], 2), TypeError, "weight must be a tensor, got .1.0."),
-        (lambda: phase_equal_(torch.empty(4, 3), 2), ValueError, r"got \(4, 3\)"),
-        (lambda: phase_equal_(torch.empty(4, 3, 2), 0), ValueError, "stride must be at least 1"),
-        (lambda: phase_equal_(torch.empty(4, 3, 2), 2.0), TypeError, "stride must be an int"),
-        (lambda: phase_equal_(torch.empty(4, 3, 2), (2, 2)), ValueError, "stride .* 1 entries"),
-        (lambda: phase_equal_(torch.empty(4, 3, 2), 2, 3), ValueError, r"groups \(3\) .* \(4\)"),
-        (lambda: phase_equal_(torch.empty(4, 3, 2), 2, 0), ValueError, "groups must be at least 1"),
+        (lambda fill_: fill_([1.0], 2), TypeError, "weight must be a tensor, got .1.0."),
+        (lambda fill_: fill_(torch.empty(4, 3), 2), ValueError, r"got \(4, 3\)"),
+        (lambda fill_: fill_(torch.empty(4, 3, 2), 0), ValueError, "stride must be at least 1"),
+        (lambda fill_: fill_(torch.empty(4, 3, 2), 2.0), TypeError, "stride must be an int"),
+        (lambda fill_: fill_(torch.empty(4, 3, 2), (2, 2)), ValueError, "stride .* 1 entries"),
+        (lambda fill_: fill_(torch.empty(4, 3, 2), 2, 3), ValueError, r"groups \(3\) .* \(4\)"),
+        (lambda fill_: fill_(torch.empty(4, 3, 2), 2, 0), ValueError, "groups must be at least 1"),
     ],
 )
-def test_bad_input(call, error, words):
+def test_bad_input(call, error, words, fill_):
     with pytest.raises(error, match=words):
-        call()
+        call(fill_)
 
 
 def shuffle(x, factors):

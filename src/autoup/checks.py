@@ -5,7 +5,7 @@ from math import prod
 from operator import index
 from typing import SupportsIndex, cast
 
-INITS = ("phase_equal", "torch")
+INITS = ("phase_equal", "lecun_uniform", "torch")
 
 
 def as_int(name: str, value: object, minimum: int = 1) -> int:

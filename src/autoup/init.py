@@ -13,6 +13,49 @@ from autoup.checks import as_int, per_axis, shuffle_phases
 Conv = TypeVar("Conv", bound=nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
 
+def lecun_uniform_(
+    weight: Tensor,
+    stride: int | Sequence[int],
+    groups: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Fill the weight of a transposed convolution so that its output keeps the input's variance.
+
+    The taps are uniform in ``[-b, b]`` with ``b = sqrt(3 / fan_in)`` (LeCun et al. 1998): inputs
+    of unit variance, independent of each other, give outputs of unit variance. ``fan_in`` is the
+    number of weights that feed one output value, ``in_channels / groups`` times
+    ``kernel_size / stride`` for every axis, the mean of all phases. PyTorch's own default counts
+    ``out_channels * kernel_size`` instead.
+
+    Args:
+        weight: The weight, changed in place.
+        stride: Stride of the layer, in pixels; an int or one per axis. With a dilation d,
+            give ``stride // gcd(stride, d)``.
+        groups: Groups of the layer.
+        generator: Source of random numbers; PyTorch's default generator when left out.
+
+    Returns:
+        ``weight``.
+
+    Raises:
+        TypeError: ``weight`` is not a tensor, or a number is not an int.
+        ValueError: ``weight`` has no spatial axis, or ``groups`` does not divide its first
+            dimension.
+
+    Shape:
+        - weight: ``(in_channels, out_channels / groups, *kernel_size)``
+
+    Example:
+        >>> weight = lecun_uniform_(torch.empty(8, 4, 4, 4), stride=2)
+        >>> bool(weight.abs().max() <= (3 / (8 * 2 * 2)) ** 0.5)
+        True
+    """
+    kernel_size, strides, inputs = _read(weight, stride, groups)
+    bound = sqrt(3 * prod(strides) / max(1, inputs * prod(kernel_size)))
+    with torch.no_grad():
+        return weight.uniform_(-bound, bound, generator=generator)
+
+
 def phase_equal_(
     weight: Tensor,
     stride: int | Sequence[int],
@@ -58,14 +101,9 @@ def phase_equal_(
         >>> torch.allclose(*rows)
         True
     """
-    kernel_size = _kernel_size(weight)
-    strides = per_axis("stride", tuple(stride) if isinstance(stride, Sequence) else stride,
-                       len(kernel_size))  # fmt: skip
-    groups, in_channels = as_int("groups", groups), weight.shape[0]
-    if in_channels % groups:
-        raise ValueError(f"groups ({groups}) must divide in_channels ({in_channels}).")
+    kernel_size, strides, inputs = _read(weight, stride, groups)
     drawn = [-(-k // s) for k, s in zip(kernel_size, strides, strict=True)]
-    bound = sqrt(3 / max(1, in_channels // groups * prod(drawn)))
+    bound = sqrt(3 / max(1, inputs * prod(drawn)))
     with torch.no_grad():
         kernel = weight.new_empty((*weight.shape[:2], *drawn))
         kernel.uniform_(-bound, bound, generator=generator)
@@ -164,7 +202,10 @@ def _keep_variance_(kernel: Tensor, generator: torch.Generator | None = None) ->
     kernel.uniform_(-bound, bound, generator=generator)
 
 
-def _kernel_size(weight: object) -> tuple[int, ...]:
+def _read(
+    weight: object, stride: int | Sequence[int], groups: int
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Return kernel size, stride, and how many channels feed one output channel."""
     if not isinstance(weight, Tensor):
         raise TypeError(f"weight must be a tensor, got {weight!r} of type {type(weight).__name__}.")
     if weight.ndim < 3:
@@ -172,7 +213,12 @@ def _kernel_size(weight: object) -> tuple[int, ...]:
             "weight must have shape (in_channels, out_channels / groups, *kernel_size), "
             f"got {tuple(weight.shape)}."
         )
-    return tuple(weight.shape[2:])
+    kernel_size, in_channels = tuple(weight.shape[2:]), weight.shape[0]
+    strides = tuple(stride) if isinstance(stride, Sequence) else stride
+    strides = per_axis("stride", strides, len(kernel_size))
+    if in_channels % as_int("groups", groups):
+        raise ValueError(f"groups ({groups}) must divide in_channels ({in_channels}).")
+    return kernel_size, strides, in_channels // groups
 
 
 def _lay_boxes(taps: Tensor, axis: int, k: int, s: int) -> Tensor:

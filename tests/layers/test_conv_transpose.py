@@ -1,5 +1,6 @@
 import copy
 import io
+import math
 import pickle
 from itertools import product
 
@@ -11,6 +12,7 @@ from torch import nn
 
 import autoup
 from autoup import AutoConvTranspose2d
+from autoup.init import lecun_uniform_, phase_equal_
 
 SIZES = [(1, 1), (1, 7), (4, 8), (5, 15), (6, 13), (7, 15), (7, 16), (9, 10)]
 
@@ -70,6 +72,20 @@ def test_agrees_with_the_plain_layer_on_every_kind_of_input(dims):
             made = layer(x)
             assert torch.equal(made, plain(x))
             assert made.shape[-dims:] == (o,) * dims
+
+
+@pytest.mark.parametrize(("init", "fill_"), [("lecun_uniform", lecun_uniform_),
+                                             ("phase_equal", phase_equal_)])  # fmt: skip
+def test_starts_as_the_function_of_that_name_fills_it(init, fill_):
+    for options in ({"groups": 2}, {"stride": 4, "dilation": 2}):
+        torch.manual_seed(0)
+        with artifacts_allowed():
+            layer = AutoConvTranspose2d(4, 2, 7, 28, init=init, **options)
+        stride = 4 // math.gcd(4, layer.dilation[0])
+        torch.manual_seed(0)
+        weight = fill_(torch.empty_like(layer.weight), stride, layer.groups)
+        assert torch.equal(layer.weight, weight)
+        assert not layer.bias.any()
 
 
 def test_gradients_agree_with_the_plain_layer():

@@ -100,7 +100,7 @@ def mirror_decoder(
         {"device": end.device, "dtype": end.dtype},
     )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        decoder = _build(parts, settings, refine, small_start=init == "phase_equal" and not tied)
+        decoder = _build(parts, settings, refine, small_start=init != "torch" and not tied)
     _check_result(decoder, end, sizes)
     if output_activation is not None:
         decoder.add_module("output_activation", output_activation)

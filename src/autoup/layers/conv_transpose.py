@@ -12,7 +12,7 @@ from torch import nn
 
 from autoup.checks import INITS, as_int, check_choice, check_flags
 from autoup.errors import warn
-from autoup.init import phase_equal_
+from autoup.init import lecun_uniform_, phase_equal_
 from autoup.layers.base import BaseConvTransposeNd
 from autoup.layers.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
 from autoup.layers.smoothness import draw
@@ -160,7 +160,8 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         if self.smoothness:
             draw(self.weight, strides, self.groups, self.smoothness)
         else:
-            phase_equal_(self.weight, strides, self.groups)
+            fill = phase_equal_ if self.init == "phase_equal" else lecun_uniform_
+            fill(self.weight, strides, self.groups)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -225,8 +226,10 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
             ``k4 s2`` in two dimensions 13 or 7 of 16 taps stay free. Where the kernel is not
             pinned, at least two taps per axis do.
         init: ``"phase_equal"`` starts without a grid and with the variance of the input
-            (see ``autoup.init.phase_equal_``), the bias at zero; ``"torch"`` draws the
-            numbers that ``nn.ConvTranspose2d`` draws.
+            (see ``autoup.init.phase_equal_``), ``"lecun_uniform"`` with that variance and free
+            taps (``autoup.init.lecun_uniform_``), both with the bias at zero and both alike where
+            ``smoothness`` projects them; ``"torch"`` draws the numbers that
+            ``nn.ConvTranspose2d`` draws.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 
