@@ -225,7 +225,7 @@ def judge_grid(name: str, other: float, ours: float) -> str:
     if other < 2 * ours:
         return f"autoup's grid is not half of that of {name} {numbers}"
     if other < SEEN:
-        return f"no grid is seen with {name} {numbers}"
+        return f"the grid of {name} is too small to call it seen {numbers}"
     if ours >= SEEN:
         return f"the grid is seen with {name}, and with autoup {numbers}"
     return f"the grid is seen with {name}, and gone with autoup {numbers}"
