@@ -20,7 +20,7 @@ SMALL = {
     "torchinfo_summary.py": [],
     "digits_autoencoder.py": ["--epochs", "1", "--limit", "96"],
     "mirror_a_backbone.py": ["--backbone", "own", "--steps", "3"],
-    "evidence/run.py": ["--quick", "--steps", "1", "--workers", "1"],
+    "evidence/run.py": ["--quick", "--steps", "1", "--workers", "1", "--kinds", "k2 s2", "k4 s2"],
     "smoothness_cost.py": ["--rounds", "1", "--sizes", "8"],
     "mirror_or_resize.py": ["--steps", "2", "--seeds", "0"],
     "fold_cost.py": ["--quick"],

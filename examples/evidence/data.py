@@ -49,7 +49,7 @@ def photographs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     (N, 3, SIZE, SIZE) and (N, 3, LARGE, LARGE), in [0, 1].
     """
     training, held_out = split(load_photographs())
-    large = shift(cut(held_out, 64, 2, LARGE + 1))
+    large = shift(cut(held_out, 32, 2, LARGE + 1))
     return cut(training, 4000, 0), cut(held_out, 512, 1), large
 
 

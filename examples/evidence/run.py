@@ -179,7 +179,7 @@ def fill(path: Path, jobs: list[Job], options: argparse.Namespace) -> None:
             if known.issuperset((task, *case) for case in cases):
                 continue
             write(path, pool.submit(look_at_originals, task).result())
-            for line in pool.submit(clock, task, cases, 5 if options.quick else 40).result():
+            for line in pool.submit(clock, task, cases, 3 if options.quick else 40).result():
                 write(path, line)
     lines = report.read(path)
     done = {tuple(line.get(key) for key in Job.__slots__) for line in lines}
@@ -187,7 +187,7 @@ def fill(path: Path, jobs: list[Job], options: argparse.Namespace) -> None:
         futures = []
         for job in jobs:
             if tuple(asdict(job).values()) not in done:
-                base = options.steps or TASKS[job.task].steps // (40 if options.quick else 1)
+                base = options.steps or TASKS[job.task].steps // (60 if options.quick else 1)
                 futures.append(pool.submit(train, job, count_steps(job, base, lines)))
         for future in tqdm(as_completed(futures), total=len(futures), desc="runs", unit="run"):
             write(path, future.result())
