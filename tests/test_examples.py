@@ -21,7 +21,7 @@ SMALL = {
     "torchinfo_summary.py": [],
     "digits_vae.py": ["--steps", "5", "--limit", "200", "--seeds", "2"],
     "mirror_a_backbone.py": ["--backbone", "own", "--steps", "3"],
-    "grid_experiment.py": ["--quick", "--steps", "1", "--workers", "1"],
+    "evidence/run.py": ["--quick", "--steps", "1", "--workers", "1", "--kinds", "k2 s2", "k4 s2"],
     "smoothness_cost.py": ["--rounds", "1", "--sizes", "8"],
     "mirror_or_resize.py": ["--steps", "2", "--seeds", "0"],
     "fold_cost.py": ["--quick"],
@@ -61,7 +61,7 @@ def example(tmp_path_factory):
 
 
 def test_every_example_is_run():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SMALL)
+    assert {path.name for path in EXAMPLES.glob("*.py")} | {"evidence/run.py"} == set(SMALL)
 
 
 @pytest.mark.parametrize("name", grouped(SMALL))
@@ -148,21 +148,30 @@ def test_the_demo_says_ahead_or_behind_as_its_numbers_do(demo, ours, said):
     assert re.search(said, demo["judge_quality"]({**bounds, "autoup": ours}))
 
 
-@pytest.mark.together("grid_experiment.py")
-def test_the_grid_experiment_goes_on_where_it_was_and_ends_in_a_table_and_figures(example):
-    _, cwd = example("grid_experiment.py")
-    folder = cwd / "output" / "grid_experiment_quick"
+@pytest.mark.together("evidence/run.py")
+def test_the_evidence_goes_on_where_it_was_and_is_remade_from_its_results_alone(example):
+    _, cwd = example("evidence/run.py")
+    folder = cwd / "output" / "evidence_quick"
     results = (folder / "results.jsonl").read_text()
     cut_off = results[: results.rindex("{") + 20]
     (folder / "results.jsonl").write_text(cut_off)
-    again = run("grid_experiment.py", *SMALL["grid_experiment.py"], cwd=cwd)
+    again = run("evidence/run.py", *SMALL["evidence/run.py"], cwd=cwd)
     assert again.returncode == 0, again.stderr
     assert "1/1" in again.stderr
-    rows = (folder / "table.md").read_text().splitlines()
-    assert len([row for row in rows if row.startswith("| ")]) == 13
-    assert "nan" not in "".join(rows)
-    for name in ("grids.png", "constants.png", "numbers.png"):
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    tables = (folder / "tables.md").read_text()
+    assert tables.count("### All kinds") == 6
+    assert "The rule takes: **" in tables
+    for path in (cwd / "data.py", cwd / "tasks.py"):  # Nothing is loaded, nothing trained.
+        path.write_text("raise ImportError")
+    code = f"import sys; sys.path[:0] = {[str(cwd), str(EXAMPLES / 'evidence')]!r}; import report, "
+    code += f"pathlib; p = pathlib.Path; report.write(p({str(folder / 'results.jsonl')!r}), p('r'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (cwd / "r" / "tables.md").read_text() == tables
+    pictures = {path.name for path in folder.glob("*.png")}
+    assert len(pictures) == 9
+    for name in pictures:
+        assert (cwd / "r" / name).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("source", ["torchvision", "timm"])
