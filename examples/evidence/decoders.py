@@ -7,16 +7,18 @@ A decoder has enlarging layers of one kind and one start, named by a ``Recipe``.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import nn
 
-from autoup.init import phase_equal_
+from autoup import AutoConvTranspose1d, AutoConvTranspose2d
+from autoup.init import icnr_, lecun_uniform_, phase_equal_
 
 STRIDE = 2
 CONV = {1: nn.Conv1d, 2: nn.Conv2d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+AUTO = {1: AutoConvTranspose1d, 2: AutoConvTranspose2d}
 APPLY = {1: nn.functional.conv_transpose1d, 2: nn.functional.conv_transpose2d}
 PLAIN = {"k3 s2 op1": (3, 1, 1), "k2 s2": (2, 0, 0), "k4 s2": (4, 1, 0)}  # k, padding, output p.
 PROMISES = {
@@ -41,7 +43,7 @@ class Recipe:
     """
 
     kind: str
-    start: str = "fan-in, calm"
+    start: str = "torch"
 
     @property
     def draw(self) -> str:
@@ -59,8 +61,8 @@ def build_projector(promise: str, order: int, kernel: int, dims: int) -> torch.T
     """Return the orthogonal projector onto the kernels that keep a promise, (taps, taps).
 
     "points" is Strang-Fix: for each monomial of total degree below ``order``, its sum weighted
-    by the taps of a phase is the same in all phases. "lines" keeps that along every axis by
-    itself: the projector of one axis, applied along each.
+    by the taps of a phase is the same in all phases, what ``smoothness`` promises. "lines" keeps
+    that along every axis by itself: the projector of one axis, applied along each.
     """
     if promise == "lines" and dims > 1:
         axis = whole = build_projector("points", order, kernel, 1)
@@ -88,14 +90,14 @@ def project(weight: torch.Tensor, projector: torch.Tensor) -> torch.Tensor:
     return (weight.flatten(2) @ projector.to(weight.dtype)).view_as(weight)
 
 
-class Promised(nn.Module):
-    """A transposed convolution k4 s2 p1 whose kernels are projected in every forward."""
+class Lines(nn.Module):
+    """A transposed convolution k4 s2 p1 that keeps the promise of lines in every forward."""
 
-    def __init__(self, before: int, after: int, dims: int, promise: str, order: int) -> None:
+    def __init__(self, before: int, after: int, dims: int, order: int) -> None:
         super().__init__()
         plain = TRANSPOSED[dims](before, after, 4, STRIDE, 1)
         self.weight, self.bias, self.dims = plain.weight, plain.bias, dims
-        self.register_buffer("projector", build_projector(promise, order, 4, dims).float())
+        self.register_buffer("projector", build_projector("lines", order, 4, dims).float())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, after, 2 size)."""
@@ -119,16 +121,22 @@ def build_layer(recipe: Recipe, before: int, after: int, dims: int = 2) -> nn.Mo
         start_transposed(layer.weight, layer.bias, recipe.draw)
         return layer
     if recipe.kind in PROMISES:
-        layer = Promised(before, after, dims, *PROMISES[recipe.kind])
-        start_transposed(layer.weight, layer.bias, recipe.draw, layer.projector)
+        promise, order = PROMISES[recipe.kind]
+        if promise == "lines":
+            layer = Lines(before, after, dims, order)
+        else:  # Of 8 pixels here 16; the layer takes any size.
+            options = {"kernel_size": 4, "smoothness": order, "init": "torch"}
+            layer = AUTO[dims](before, after, 8, 16, **options)
+        projector = build_projector(promise, order, 4, dims).float()
+        start_transposed(layer.weight, layer.bias, recipe.draw, projector)
         return layer
     if recipe.kind in MODES:
         conv = CONV[dims](before, after, 3, padding=1)
-        start_convolution(conv, recipe.draw, 1)
+        start_convolution(conv, recipe.draw, icnr=False)
         mode = MODES[recipe.kind][dims - 1]
         return nn.Sequential(nn.Upsample(scale_factor=STRIDE, mode=mode), conv)
     conv = CONV[dims](before, after * STRIDE**dims, 3, padding=1)
-    start_convolution(conv, recipe.draw, STRIDE**dims if recipe.kind == SUBPIXEL[1] else 1)
+    start_convolution(conv, recipe.draw, icnr=recipe.kind == SUBPIXEL[1])
     return nn.Sequential(conv, nn.PixelShuffle(STRIDE) if dims == 2 else Shuffle1d())
 
 
@@ -142,7 +150,6 @@ def start_transposed(
     projector follows or "projected" asks for one, the projected kernel has that variance.
     """
     kernel, dims = weight.shape[2], weight.dim() - 2
-    bound = (3 / (weight.shape[0] * (kernel / STRIDE) ** dims)) ** 0.5
     if draw == "torch":
         return
     nn.init.zeros_(bias)
@@ -153,7 +160,7 @@ def start_transposed(
     elif draw == "phase-equal":
         phase_equal_(weight, STRIDE)
     else:
-        nn.init.uniform_(weight, -bound, bound)
+        lecun_uniform_(weight, STRIDE)
     constants = build_projector("points", 1, kernel, dims)
     if draw == "damped":  # What is projected away is the deviation of the phase sums.
         weight.copy_(0.4 * weight + 0.6 * project(weight, constants))
@@ -164,20 +171,18 @@ def start_transposed(
         weight.copy_(project(weight, projector) * (kernel**dims / free) ** 0.5)
 
 
-@torch.no_grad()
-def start_convolution(conv: nn.Module, draw: str, repeats: int) -> None:
+def start_convolution(conv: nn.Module, draw: str, icnr: bool) -> None:
     """Draw a convolution's weight in place; ICNR (Aitken et al. 2017) repeats every kernel."""
-    if draw == "dcgan":
-        nn.init.normal_(conv.weight, 0, 0.02)
-    elif draw == "fan-in":
-        bound = (3 / conv.weight[0].numel()) ** 0.5
-        nn.init.uniform_(conv.weight, -bound, bound)
+    fills = {
+        "torch": partial(nn.init.kaiming_uniform_, a=5**0.5),
+        "dcgan": partial(nn.init.normal_, std=0.02),
+        "fan-in": partial(nn.init.kaiming_uniform_, nonlinearity="linear"),
+    }
+    if icnr:
+        icnr_(conv, STRIDE, fills[draw])
     elif draw != "torch":
-        raise ValueError(f"No start {draw!r} for convolutions: torch, fan-in or dcgan.")
-    if draw != "torch":
+        fills[draw](conv.weight)
         nn.init.zeros_(conv.bias)
-    for each in (conv.weight, conv.bias):
-        each.copy_(each[::repeats].repeat_interleave(repeats, 0))
 
 
 def build_decoder(

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 class Trial:
     """A model in training with Adam, the learning rate falling to 0."""
 
-    steps = 1000
+    steps = 800
     batch = 32
     dims = 2
     widths: tuple[int, ...]
@@ -146,7 +146,7 @@ class Enlarger(nn.Module):
 class SuperResolution(Photographs):
     """Enlarging photographs that were averaged to half their size."""
 
-    steps = 600
+    steps = 500
     batch = 16
     widths = (24, 3)
 
