@@ -148,11 +148,39 @@ def test_activations_of_several_operators_are_known(name):
     assert kinds(mirrored(encoder))[1:] == ["AutoConvTranspose2d", name, "AutoConvTranspose2d"]
 
 
-def test_pooling_is_undone_channel_by_channel_as_repetition():
-    decoder = mirrored(nn.Sequential(nn.AvgPool2d(2), conv(3, 4)))
-    assert spans(decoder[-1]) == ((2, 2), 3)
+@pytest.mark.parametrize(("smoothness", "kernel"), [(0, 2), (1, 4)])
+def test_pooling_is_undone_channel_by_channel_as_repetition(smoothness, kernel):
+    decoder = mirrored(nn.Sequential(nn.AvgPool2d(2), conv(3, 4)), smoothness=smoothness)
+    assert spans(decoder[-1]) == ((kernel, kernel), 3)
     x = torch.rand(1, 3, 16, 16)
     torch.testing.assert_close(decoder[-1](x), F.interpolate(x, scale_factor=2))
+
+
+def test_a_promise_of_ramps_undoes_pooling_as_interpolation():
+    decoder = mirrored(nn.Sequential(nn.AvgPool2d(2), conv(3, 4)), smoothness=2)
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    ramps = torch.stack([y, x - y, torch.ones(16, 16)])[None]
+    wanted = F.interpolate(ramps, scale_factor=2, mode="bilinear")
+    middle = slice(2, -2)
+    made = decoder[-1](ramps)[..., middle, middle]
+    torch.testing.assert_close(made, wanted[..., middle, middle], rtol=0, atol=1e-4)
+
+
+def test_every_layer_that_enlarges_a_map_holds_the_promise_unless_told_otherwise():
+    encoder = nn.Sequential(
+        conv(3, 8), nn.ReLU(), nn.MaxPool2d(2), conv(8, 8, 3, 1), conv(8, 8, 8, 8)
+    )
+    up = [each for each in mirrored(encoder) if isinstance(each, nn.ConvTranspose2d)]
+    assert [(each.kernel_size[0], each.stride[0], each.smoothness) for each in up] == [
+        (8, 8, 0), (3, 1, 1), (4, 2, 1), (4, 2, 1)  # The first enlarges one pixel.
+    ]  # fmt: skip
+    for each in up:
+        nn.init.normal_(each.weight)
+        assert (autoup.phase_spread(each) < 1e-5) == (each.in_size[0] > 1)
+    for options in ({"smoothness": 0}, {"adjoint": True}):
+        assert {
+            each.smoothness for each in mirrored(encoder, **options) if hasattr(each, "stride")
+        } == {0}
 
 
 def test_biases_come_from_the_encoder():
@@ -199,7 +227,7 @@ def test_settings_reach_every_layer():
     assert decoder(torch.rand(1, 4, 8, 8, dtype=torch.float64)).abs().max() <= 1
     (phases,) = decoder[0].weight.flatten(2).std(2).min().view(1)
     assert phases > 0
-    assert mirrored(encoder)[0].weight.flatten(2).std(2).max() == 0
+    assert mirrored(encoder, smoothness=0)[0].weight.flatten(2).std(2).max() == 0
 
 
 def test_last_layer_starts_at_a_tenth_unless_it_is_tied_or_drawn_by_torch():
@@ -212,7 +240,7 @@ def test_last_layer_starts_at_a_tenth_unless_it_is_tied_or_drawn_by_torch():
         return last.weight.std() / last.in_channels**-0.5
 
     assert 0.05 < spread() < 0.15
-    plain = nn.ConvTranspose2d(8, 3, 2, 2)
+    plain = nn.ConvTranspose2d(8, 3, 4, 2)
     assert mirrored(encoder, init="torch")[-2].weight.std() > 0.7 * plain.weight.std()
     before = encoder[1].weight.clone()
     assert mirrored(encoder, adjoint=True, tied=True)[-2].weight is encoder[1].weight

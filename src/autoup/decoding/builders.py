@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any
 
+import torch
 from torch import nn
 
 from autoup.decoding.operators import Norm
@@ -45,6 +46,18 @@ class Settings:
     share: Callable[[object], nn.Parameter | None]
     options: dict[str, Any]
     factory: dict[str, Any]
+
+    def options_from(self, in_size: Sizes) -> dict[str, Any]:
+        """Return the options of a layer that enlarges a map of this size.
+
+        From a single pixel nothing repeats: there is no grid to promise anything about.
+
+        Example:
+            >>> settings = Settings(False, lambda _: None, {"smoothness": 1, "init": "torch"}, {})
+            >>> settings.options_from((1, 1)), settings.options_from((1, 2))["smoothness"]
+            ({'smoothness': 0, 'init': 'torch'}, 1)
+        """
+        return self.options if max(in_size) > 1 else self.options | {"smoothness": 0}
 
 
 def permute(order: Sequence[int]) -> Layers:
@@ -139,11 +152,11 @@ def enlarge(
         >>> enlarge(8, 4, (7, 7), (7, 14), plain, same=3).kernel_size
         (3, 2)
     """
-    smoothness = settings.options["smoothness"]
+    options = settings.options_from(in_size)
     axes = [
         (same, 1) if i == o else (found.kernel_size, found.stride)
         for i, o in zip(in_size, out_size, strict=True)
-        for found in (solve(i, o, smoothness=smoothness),)
+        for found in (solve(i, o, smoothness=options["smoothness"]),)
     ]
     return AUTO[len(in_size)](
         in_channels,
@@ -154,7 +167,7 @@ def enlarge(
         stride=tuple(s for _, s in axes),
         groups=groups,
         bias=bias,
-        **settings.options,
+        **options,
         **settings.factory,
     )
 
@@ -162,17 +175,21 @@ def enlarge(
 def repeat_pixels(layer: Any) -> None:
     """Let a layer of one channel a group start by repeating each pixel: every phase adds to 1.
 
+    With a promise of ramps, which repetition breaks, by the nearest to it: interpolation.
+
     Example:
         >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
         >>> layer = enlarge(4, 4, (7,), (14,), plain, groups=4)
-        >>> import torch
         >>> repeat_pixels(layer)
         >>> layer(torch.ones(1, 4, 7)).unique()
         tensor([1.], grad_fn=<Unique2Backward0>)
     """
-    nn.init.ones_(layer.weight)
-    total = layer.to_plain().weight[0, 0].sum()
-    nn.init.constant_(layer.weight, prod(layer.stride) / total.item())
+    axes = zip(layer.kernel_size, layer.stride, strict=True)
+    middle = tuple(slice((k - s) // 2, (k - s) // 2 + s) for k, s in axes)
+    with torch.no_grad():
+        layer.weight.zero_()[..., *middle] = 1
+        total = layer.to_plain().weight[0, 0].sum()
+        layer.weight.mul_(prod(layer.stride) / total.item())
 
 
 def build_norm(norm: Norm, shape: Sequence[int], settings: Settings) -> nn.Module:

@@ -41,7 +41,7 @@ def mirror_decoder(
     adjoint: bool = False,
     tied: bool = False,
     output_activation: nn.Module | None = None,
-    smoothness: int = 0,
+    smoothness: int | None = None,
     init: str = "phase_equal",
 ) -> nn.Sequential:
     """Build the decoder that takes the output of ``encoder`` back to exactly ``input_size``.
@@ -59,7 +59,8 @@ def mirror_decoder(
         adjoint: Whether convolutions get their adjoint instead of a clean mirror.
         tied: Whether these share the encoder's weights; needs ``adjoint=True``.
         output_activation: Closes the decoder.
-        smoothness: As in ``AutoConvTranspose2d.mirror``, for every layer that enlarges.
+        smoothness: As in ``AutoConvTranspose2d.mirror``, for every layer that enlarges; when
+            left out 1, and 0 with ``adjoint``, which keeps the encoder's kernels.
         init: As in ``AutoConvTranspose2d``. With ``"phase_equal"`` the last layer starts at a
             tenth, unless it is tied, so that training starts from calm pictures, not from noise.
 
@@ -88,7 +89,7 @@ def mirror_decoder(
     sizes = _as_map(check_input_size(input_size))
     _check_options(stages, refine, adjoint, tied, output_activation)
     check_choice("init", init, INITS)
-    require_smoothness(smoothness)
+    order = int(not adjoint) if smoothness is None else require_smoothness(smoothness)
     program = capture(encoder, sizes, output)
     parts = read_parts(read_steps(program), fold=not adjoint, merge=stages == "resolution")
     _check_parts(parts, sizes, tied)
@@ -96,7 +97,7 @@ def mirror_decoder(
     settings = Settings(
         adjoint,
         _sharer(program, encoder, tied),
-        {"smoothness": smoothness, "init": init},
+        {"smoothness": order, "init": init},
         {"device": end.device, "dtype": end.dtype},
     )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):

@@ -70,7 +70,7 @@ def _undo_convolution(part: Part, settings: Settings, bias: bool) -> Layers:
         part.before.shape[2:],
         adjoint=settings.adjoint,
         tied=shared is not None,
-        **settings.options,
+        **settings.options_from(part.after.shape[2:]),
         **settings.factory,
     )
     return [("up", made)]
@@ -108,7 +108,7 @@ def _solve_anew(conv: Any, part: Part, settings: Settings) -> nn.Module:
         **dict(zip(names, zip(*axes, strict=True), strict=True)),
         groups=conv.groups,
         bias=conv.bias is not None,
-        **settings.options,
+        **settings.options_from(sizes[0]),
         **settings.factory,
     )
 
