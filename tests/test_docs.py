@@ -79,7 +79,8 @@ def test_the_interface_shows_every_public_name():
 
     text = (ROOT / "docs" / "api.md").read_text()
     shown = set(re.findall(r"^\.\. auto\w+:: (?:autoup\.)?([\w.]+)", text, re.MULTILINE))
-    assert shown == {*autoup.__all__, "init.phase_equal_", "init.icnr_"} - {"__version__", "init"}
+    starts = {f"init.{name}" for name in ("icnr_", "lecun_uniform_", "phase_equal_")}
+    assert shown == {*autoup.__all__, *starts} - {"__version__", "init"}
 
 
 def test_the_page_of_the_audit_tells_of_every_column():
