@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
-from autoup import AutoConvTranspose2d
+from autoup import AutoConvTranspose2d, AutoConvTranspose3d
 
 
 def check_equality(order: int) -> None:
@@ -55,6 +55,36 @@ def time_steps(layers: dict[str, nn.Module], x: torch.Tensor, rounds: int) -> di
     return {name: statistics.median(each) for name, each in times.items()}
 
 
+def count_kept(layer: nn.Module, x: torch.Tensor) -> int:
+    """Return the bytes that a training step holds until its end: output, kernels, gradients."""
+    seen: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        made = layer(x)
+        note(made)
+        made.sum().backward()
+    return sum(seen.values()) + sum(each.grad.nbytes for each in (x, *layer.parameters()))
+
+
+def compare(dims: int, batch: int, channels: tuple[int, int], size: int, rounds: int) -> str:
+    """Return a row: milliseconds of the plain layer, and the ratios of the others to it."""
+    x = torch.randn(batch, channels[0], *[size] * dims, requires_grad=True)
+    auto = (AutoConvTranspose2d, AutoConvTranspose3d)[dims - 2]
+    smooth = [auto(*channels, size, 2 * size, kernel_size=4, smoothness=order) for order in (1, 2)]
+    plain = (nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 2](*channels, 4, 2, 1)
+    layers = {"plain": plain, "1": smooth[0], "2": smooth[1], "baked": smooth[0].to_plain()}
+    least, *others = time_steps(layers, x, rounds).values()
+    kept = [count_kept(layer, x) for layer in (plain, smooth[0])]
+    cells = "".join(f"{ms / least:>14.2f}" for ms in others)
+    name = f"{dims}-d, {batch} x {channels[0]} -> {channels[1]}, {size}"
+    return f"{name:<24}{least:>9.1f}{cells}{kept[1] / kept[0]:>14.3f}"
+
+
 def main() -> None:
     """Check, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -65,23 +95,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for order in (1, 2):
         check_equality(order)
-    print("k4 s2, batch 4, 128 -> 64 channels, ms a step (forward and backward), ratio to plain")
-    print(f"{'input':>7} {'plain':>9} {'smoothness 1':>16} {'smoothness 2':>16} {'baked':>16}")
-    for size in options.sizes:
-        x = torch.randn(4, 128, size, size, requires_grad=True)
-        smooth = [
-            AutoConvTranspose2d(128, 64, size, 2 * size, kernel_size=4, smoothness=order)
-            for order in (1, 2)
-        ]
-        layers = {
-            "plain": nn.ConvTranspose2d(128, 64, 4, 2, 1),
-            "smoothness 1": smooth[0],
-            "smoothness 2": smooth[1],
-            "baked": smooth[0].to_plain(),
-        }
-        plain, *others = time_steps(layers, x, options.rounds).values()
-        cells = "".join(f"{ms:>9.1f} ({ms / plain:.2f})" for ms in others)
-        print(f"{size:>7} {plain:>9.1f} {cells}")
+    cases = [(2, 4, (128, 64), size) for size in options.sizes]
+    cases += [(3, 2, (64, 32), max(2, size // 4)) for size in options.sizes[-2:]]
+    rows = [compare(*case, options.rounds) for case in cases]
+    print("k4 s2, forward and backward: ms of the plain layer, ratios to it; bytes kept likewise")
+    heads = "".join(f"{head:>14}" for head in ("smoothness 1", "smoothness 2", "baked", "bytes, 1"))
+    print(f"{'batch, channels, input':<24}{'plain':>9}{heads}")
+    print("\n".join(rows))
 
 
 if __name__ == "__main__":

@@ -164,6 +164,31 @@ def test_polynomials_below_the_order_have_no_grid_inside(dims, s, k, m):
         assert (difference - slope).abs().max() <= 1e-11 * size
 
 
+@pytest.mark.parametrize(
+    ("strides", "kernels", "dilations"),
+    [((2,), (4,), (3,)), ((3,), (5,), (2,)), ((2, 3), (4, 6), (3, 2)), ((2, 5), (3, 9), (1, 3))],
+)
+@pytest.mark.parametrize("m", [1, 2])
+def test_dilation_that_shares_no_factor_with_the_stride_keeps_it(strides, kernels, dilations, m):
+    dims, size = len(strides), 24
+    out_size = [
+        s * (size - 1) + d * (k - 1) + 1
+        for s, k, d in zip(strides, kernels, dilations, strict=True)
+    ]
+    options = {"kernel_size": kernels, "stride": strides, "dilation": dilations, "init": "torch"}
+    with artifacts_allowed():
+        layer = AUTO[dims](1, 1, size, out_size, smoothness=m, **options, **DOUBLE)
+    axes = torch.meshgrid(*([torch.arange(size, **DOUBLE)] * dims), indexing="ij")
+    x = sum(slope * axis for slope, axis in zip((0.7, -0.4), axes, strict=False)) * (m == 2) + 1
+    made = layer(x.expand(1, 1, *(size,) * dims))[0, 0].detach()
+    inside = made[tuple(slice(o // 3, -o // 3) for o in out_size)]
+    assert min(inside.shape) > 2 * max(strides)
+    assert inside.abs().max() > 1e-3
+    for axis in range(dims):
+        difference = inside.diff(dim=axis)
+        assert (difference - (difference.mean() if m == 2 else 0)).abs().max() <= 1e-10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("m", [1, 2])
