@@ -48,7 +48,7 @@ def draw_grid(
         both = [[sign * each for each in f] for f, sign in product(frequencies, (1, -1))]
         frequencies = [f[1:] for f in both if (f[0] - depth) % 1 == 0]
         phase = int(phase_means.abs().flatten(1).amax(1).argmax())
-        of_power, of_phases = f" at {depth} in depth", f" at phase {phase} in depth"
+        of_power, of_phases = f"\nat {depth} in depth", f"\nat phase {phase} in depth"
         phase_means = phase_means[phase]
     if spectrum.ndim == 1:
         _draw_line(left, spectrum, frequencies)
@@ -67,7 +67,7 @@ def _draw_line(axes: Any, spectrum: Tensor, frequencies: Sequence[Frequency]) ->
     power = spectrum[: length // 2 + 1].clamp(min=1e-30).log10()
     axes.plot([n / length for n in range(len(power))], power.tolist(), linewidth=0.8)
     for (place,) in frequencies:
-        axes.axvline(float(place), color="tab:orange", linestyle="--")
+        axes.axvline(float(place), color="tab:orange", linestyle="--", zorder=0)
     axes.set(title="power (log10), grid frequencies marked", xlabel="cycles per pixel")
     axes.set(ylim=(float(power.quantile(0.02)) - 1, float(power.max()) + 0.5))
 

@@ -41,8 +41,12 @@ SMALLEST = {1: 256, 2: 9, 3: 9}  # A signal has few neighbours, and the local co
 _CONTRAST = 17  # Side of the window of the local contrast, in pixels.
 _LEAST_CONTRAST = 0.1  # Of the standard deviation: even regions stay even.
 _LEAST_PEAK = 0.02  # Amplitude a grid has at least, over the stride; cameras leave traces.
-_BOXES = {1: (8, 16, 32, 64), 2: (8,), 3: (3,)}  # Reaches of what is around a peak, in bins,
-_LINE, _HALF = 8, 32  # along an axis, and, in signals, to one side.
+_BOXES = {  # Reaches of what is around a peak, in bins; in signals half an octave apart.
+    1: (6, 8, 11, 16, 22, 32, 45, 64),
+    2: (8,),
+    3: (3,),
+}
+_LINE, _HALF = 8, 32  # The same along an axis, and, in signals, to one side.
 _GUARD = 1  # Bins that the taper makes part of a peak.
 _LARGEST = 25.0  # No single picture counts for more in a batch.
 _BLOCKY = 0.5
@@ -234,11 +238,8 @@ def _sides(dims: int) -> Sequence[Sequence[Ints]]:
     """Return the neighbourhoods of a peak, each as offsets in bins."""
     boxes = [[*product(range(-reach, reach + 1), repeat=dims)] for reach in _BOXES[dims]]
     if dims == 1:
-        return [
-            *boxes,
-            [(-by,) for by in range(1, _HALF + 1)],
-            [(by,) for by in range(1, _HALF + 1)],
-        ]
+        half = range(1, _HALF + 1)
+        return [*boxes, [(-by,) for by in half], [(by,) for by in half]]
     away = range(-_LINE, _LINE + 1)
     unit = [[int(axis == each) for each in range(dims)] for axis in range(dims)]
     return [*boxes, *([tuple(by * u for u in axis) for by in away] for axis in unit)]
