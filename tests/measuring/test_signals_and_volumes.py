@@ -268,6 +268,15 @@ def test_shapes_and_counts_of_signals_and_volumes():
             assert {len(each) for each in told.frequencies} == {dims}
 
 
+def test_whole_periods_from_the_first_pixel_on_are_measured(ecg, volumes):
+    assert str(signal_grid(ecg[:1003], 4)) == str(signal_grid(ecg[:1000], 4))
+    odd, even = volumes[0, :23, :49, :51], volumes[0, :22, :48, :50]
+    assert str(volume_grid(odd, 2)) == str(volume_grid(even, 2))
+    ramp = torch.arange(300.0) % 7 % 3
+    means = signal_grid(ramp, 7).phase_means
+    assert torch.allclose(means, (ramp[:7] - ramp[:7].mean()).double())
+
+
 def test_reads_well():
     signals = torch.rand(3, 1, 512, generator=torch.Generator().manual_seed(0))
     lines = str(signal_grid(signals, 2)).splitlines()
@@ -275,6 +284,7 @@ def test_reads_well():
     assert lines[2].split()[0] == "1/2"
     assert "of the rms of the signals" in lines[-2]
     text = str(volume_grid(torch.rand(16, 16, 16), 2))
+    assert {len(line) for line in text.splitlines()[1:9]} == {40}
     assert text.splitlines()[0] == "Grid of 2 x 2 x 2 px in 1 volume"
     assert "  0, 1/2, 1/2 " in text
     for dims in (1, 3):
@@ -307,8 +317,11 @@ def test_draws_the_telling_plane_of_a_volume():
     assert np.allclose(shown, expected.numpy())
     assert plane.images[0].get_extent()[2] == pytest.approx(0.5 - 0.5 / 24)
     places = {tuple(np.round(each.get_offsets()[0], 3)) for each in plane.collections}
-    assert (0.0, 0.333) in places
+    assert places == {(y, x) for y in (-0.333, 0, 0.333) for x in (-0.333, 0, 0.333)}
     figure.canvas.draw()
+    plane = volume_grid(volume + 0.5 * torch.cos(2 * torch.pi * y / 3), 3).draw().axes[0]
+    assert "at 0 in depth" in plane.get_title()
+    assert len({tuple(np.round(each.get_offsets()[0], 3)) for each in plane.collections}) == 8
 
 
 @pytest.mark.parametrize(

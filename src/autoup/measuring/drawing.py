@@ -5,7 +5,6 @@
 # pyright: reportUnknownArgumentType=false
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import torch
@@ -45,8 +44,7 @@ def draw_grid(
     if spectrum.ndim == 3:
         depth = frequencies[0][0]
         spectrum = spectrum[int(depth * len(spectrum))]
-        both = [[sign * each for each in f] for f, sign in product(frequencies, (1, -1))]
-        frequencies = [f[1:] for f in both if (f[0] - depth) % 1 == 0]
+        frequencies = [f[1:] for f in frequencies if f[0] == depth]
         phase = int(phase_means.abs().flatten(1).amax(1).argmax())
         of_power, of_phases = f"\nat {depth} in depth", f"\nat phase {phase} in depth"
         phase_means = phase_means[phase]
