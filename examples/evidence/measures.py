@@ -16,13 +16,7 @@ def grid_of(made: torch.Tensor, wanted: torch.Tensor | None = None, dims: int = 
     Of the residual where there is a target, else of what differs from each one's mean.
     (N, C, H, W), or (N, C, L) with ``dims=1``.
     """
-    if dims == 2:
-        return measure_grid(made, 2, wanted).spread
-    values = made.double()
-    values = values - (values.mean(2, keepdim=True) if wanted is None else wanted.double())
-    means = values.unflatten(2, (-1, 2)).mean((0, 2))
-    spread = means.std(1, correction=0) / (values**2).mean((0, 2)).sqrt().clamp(min=1e-300)
-    return float((spread**2).mean().sqrt())
+    return measure_grid(made, 2, wanted, dims=dims).spread
 
 
 def constants_of(model: Callable, channels: int, size: int, dims: int = 2) -> float:
