@@ -87,9 +87,9 @@ def test_the_damped_start_leaves_two_fifths_of_the_phase_deviation():
 
 
 def test_the_grid_of_signals_is_that_of_pictures_with_one_line():
-    signals = torch.randn(3, 2, 64)
+    signals = torch.randn(3, 2, 256)
     signals[..., ::2] += 0.3
-    pictures = signals[:, :, None].expand(-1, -1, 64, -1)
+    pictures = signals[:, :, None].expand(-1, -1, 16, -1)
     assert grid_of(signals, dims=1) == pytest.approx(grid_of(pictures))
 
 
