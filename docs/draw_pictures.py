@@ -356,15 +356,15 @@ def draw_tutorial() -> None:
             exec(compile(example.source, "tutorial.md", "single"), found)
     chosen = [0, 5, 9, 14]
     rows = []
-    for made, model in ((found["held_out"], None), (found["made"], found["model"]),
-                        (found["made_smooth"], found["smooth"])):  # fmt: skip
+    for made, model in ((found["held_out"], None), (found["made_plain"], found["plain"]),
+                        (found["made"], found["model"])):  # fmt: skip
         grey = torch.full((1, 3, 64, 64), 0.5)
         with torch.no_grad():
             constant = grey if model is None else model(grey)
         pictures = [*made[chosen], constant[0]]
         rows.append([each.clamp(0, 1).permute(1, 2, 0) for each in pictures])
     titles = [*["held-out crop"] * 4, "grey"]
-    figure, _ = lay_out(rows, titles, 5, ["original", "k2 s2", "smoothness=1"])
+    figure, _ = lay_out(rows, titles, 5, ["original", "by hand", "mirror_decoder"])
     save(figure, "tutorial.png")
 
 

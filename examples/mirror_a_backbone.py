@@ -2,11 +2,11 @@
 
 The backbone is the first half of a ResNet-18 of torchvision or timm where one is installed, or
 else the residual encoder below; all reduce a picture 8 times. ``mirror_decoder`` reads it and
-builds the way back: a stage for each change of resolution, and a 3x3 convolution behind each
-stage but the last, which makes the pictures visibly smoother. The program prints both halves,
-trains them for about a minute on the upper three quarters of scikit-image's colour photographs,
-and writes a picture of crops from the lower quarter: originals, reconstructions and what is
-between them.
+builds the way back: a stage for each change of resolution, whose phases add up to the same
+(``smoothness=1``, its default), and a 3x3 convolution behind each stage but the last. The program
+prints both halves, trains them for about a minute on the upper three quarters of scikit-image's
+colour photographs, and writes a picture of crops from the lower quarter: originals, reconstructions
+and what is between them.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Five decoders for the residual encoder of ``mirror_a_backbone.py``:
 
-- mirror: ``mirror_decoder(encoder, size)``
+- mirror: ``mirror_decoder(encoder, size)``, whose layers promise no grid on constants
 - mirror, refined: ``mirror_decoder(encoder, size, stages="resolution", refine=1)``
 - resize, as many weights: nearest enlargement and 3x3 convolutions, of the smallest width that
   gives at least as many parameters as the mirror has

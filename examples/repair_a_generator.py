@@ -2,9 +2,9 @@
 
 A small autoencoder of photographs, whose generator upsamples three times by kernel 3, stride 2,
 output padding 1, is trained for a minute or two. ``audit`` tells what is wrong with it. ``repair``
-makes the same function without output padding, and with ``smoothness=1`` one whose grid cannot
-come back. All are then trained on by as much, the untouched model too. The program prints a table,
-checks an ONNX export of the generator before and after, and writes a picture.
+makes the same function without output padding, and with ``smoothness=1`` one whose grid on constant
+pictures cannot come back. All are then trained on by as much, the untouched model too. The program
+prints a table, checks an ONNX export of the generator before and after, and writes a picture.
 
     python examples/repair_a_generator.py
 """

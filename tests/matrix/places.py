@@ -44,15 +44,17 @@ def smooth(model):
 
 
 def written_out(layer, weight):
-    """Project on the smooth kernels as the definition says: B (B'B)^-1 B' along each axis."""
+    """Project on the smooth kernels as the definition says: all phases have the same moments."""
     kernel = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    for axis, (k, s) in enumerate(zip(layer.kernel_size, layer.stride, strict=True), start=2):
-        boxes = torch.eye(k, dtype=torch.float64)[:, : k - layer.smoothness * (s - 1)]
-        for _ in range(layer.smoothness):
-            boxes = sum(boxes.roll(shift, 0) for shift in range(s))
-        projector = boxes @ torch.linalg.inv(boxes.T @ boxes) @ boxes.T
-        with torch.autocast("cpu", enabled=False):
-            kernel = (kernel.movedim(axis, -1) @ projector.to(kernel.dtype)).movedim(-1, axis)
+    taps = torch.cartesian_prod(*map(torch.arange, (1, *layer.kernel_size)))[:, 1:]
+    phases = taps % torch.tensor(layer.stride)
+    moments = torch.cat([torch.ones(len(taps), 1), taps], 1).T.double()
+    moments = moments[: 1 + (layer.smoothness - 1) * taps.shape[1]]
+    in_phase = [(phases == phase).all(1) * moments for phase in phases.unique(dim=0)]
+    unequal = torch.cat([each - in_phase[0] for each in in_phase])
+    projector = torch.eye(len(taps)) - torch.linalg.pinv(unequal) @ unequal
+    with torch.autocast("cpu", enabled=False):
+        kernel = (kernel.flatten(2) @ projector.to(kernel.dtype)).view(weight.shape)
     return kernel.to(weight.dtype)
 
 

@@ -138,7 +138,11 @@ UNTRACED = Limit(
 )
 LIMITS = {
     **{("complex64", "decoder", dims): NO_COMPLEX for dims in DIMS},
-    **{("`torch.fx.symbolic_trace`", "`smoothness=1`", dims): UNTRACED for dims in DIMS},
+    **{
+        ("`torch.fx.symbolic_trace`", kind, dims): UNTRACED
+        for kind in ("`smoothness=1`", "decoder")
+        for dims in DIMS
+    },
 }
 
 # What others' code says of itself while it works.

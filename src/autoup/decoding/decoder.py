@@ -59,10 +59,11 @@ def mirror_decoder(
         adjoint: Whether convolutions get their adjoint instead of a clean mirror.
         tied: Whether these share the encoder's weights; needs ``adjoint=True``.
         output_activation: Closes the decoder.
-        smoothness: As in ``AutoConvTranspose2d.mirror``, for every layer that enlarges; when
-            left out 1, and 0 with ``adjoint``, which keeps the encoder's kernels.
-        init: As in ``AutoConvTranspose2d``. With ``"phase_equal"`` the last layer starts at a
-            tenth, unless it is tied, so that training starts from calm pictures, not from noise.
+        smoothness: As in ``AutoConvTranspose2d.mirror``, for every layer that enlarges a map of
+            more than one pixel; when left out 1, and 0 with ``adjoint``, which keeps the
+            encoder's kernels.
+        init: As in ``AutoConvTranspose2d``. Unless it is ``"torch"`` or tied, the last layer starts
+            at a tenth, so that training starts from calm pictures, not from noise.
 
     Returns:
         The decoder; its children are named after what they mirror.

@@ -53,8 +53,8 @@ def repair(
             enlargement's place. Its kernel is a new Parameter and holds more numbers, so that
             gradients of weights differ and training takes another path.
         smoothness: Replace plain layers by ``AutoConvTranspose`` of this order, of two free taps
-            or more. **1 and 2 change the function**, to that of the nearest kernels without a
-            grid; 0 does not. Needs ``input_size``.
+            or more along each axis. **1 and 2 change the function**, to that of the nearest
+            kernels without a grid; 0 does not. Needs ``input_size``.
         state_dict: A checkpoint of ``model``, loaded first: the repaired model's own
             ``state_dict()`` is that checkpoint converted.
 
