@@ -119,7 +119,7 @@ def test_the_projection_is_the_nearest_kernel_from_the_definition(strides, m, la
         wanted, free = nearest(kernels, strides, m)
         assert free == free_taps(kernels, strides, m)
         weight = torch.randn(2, 3, *kernels, **DOUBLE)
-        made = project(weight, make_projectors(kernels, strides, m, weight))
+        made = project(weight, kernels, make_projectors(kernels, strides, m, weight))
         assert torch.allclose(made.flatten(2), weight.flatten(2) @ wanted, rtol=0, atol=1e-11)
 
 
@@ -130,8 +130,8 @@ def test_kernels_of_many_taps_are_projected_without_a_matrix(m):
         constants = make_projectors(kernels, strides, m, weight)
         taps = math.prod(kernels)
         assert sum(each.numel() for each in constants) < 40 * taps < taps**2
-        made = project(weight, constants)
-        assert torch.allclose(project(made, constants), made, rtol=0, atol=1e-12)
+        made = project(weight, kernels, constants)
+        assert torch.allclose(project(made, kernels, constants), made, rtol=0, atol=1e-12)
         powers = [torch.ones(kernels, **DOUBLE)]
         if m == 2:
             ranges = (torch.arange(k, **DOUBLE) / k for k in kernels)
@@ -359,6 +359,19 @@ def test_compiles_and_exports():
     assert list(exported.state_dict) == ["weight", "bias"]
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     assert torch.allclose(compiled(x), layer(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize(
+    ("dims", "kernel", "stride"), [(1, 5, 2), (2, 4, 2), (2, 19, 5), (3, 5, 2)]
+)
+def test_is_traced_by_symbols(dims, kernel, stride, m):
+    layer = build(dims, (stride,) * dims, (kernel,) * dims, m, 4, init="torch", **DOUBLE)
+    traced = torch.fx.symbolic_trace(nn.Sequential(layer))
+    with torch.no_grad():
+        layer.weight.mul_(-2)  # What was traced follows the parameter.
+    x = torch.randn(2, 2, *(4,) * dims, **DOUBLE)
+    assert torch.allclose(traced(x), layer(x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -81,7 +81,7 @@ class BaseConvTransposeNd(_Plain):
             return weight
         if not matches(projectors, weight):  # Parameters were exchanged one by one.
             projectors = make_projectors(self.kernel_size, self.stride, self.smoothness, weight)
-        return project(weight, projectors)
+        return project(weight, self.kernel_size, projectors)
 
     def _prepare(self) -> None:
         """Make the projectors for the parameters as they are."""

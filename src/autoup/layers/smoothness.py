@@ -52,28 +52,36 @@ def make_projectors(
     made = _closed_form(kernel_size, stride, m)
     if prod(kernel_size) <= _LARGEST:
         taps = torch.eye(prod(kernel_size), dtype=torch.float64, device="cpu")
-        made = (_project_phases(taps.view(-1, 1, *kernel_size), *made).reshape(taps.shape),)
+        kernels = taps.view(-1, 1, *kernel_size)
+        made = (_project_phases(kernels, kernel_size, *made).reshape(taps.shape),)
     return tuple(each.to(dtype).to(like.device) for each in made)
 
 
-def project(weight: Tensor, projectors: Sequence[Tensor]) -> Tensor:
+def project(weight: Tensor, kernel_size: Sequence[int], projectors: Sequence[Tensor]) -> Tensor:
     """Return the nearest kernel, in the sum of squares, that holds the promise.
 
-    Autocast does not apply: the arithmetic is that of the projectors.
+    Autocast does not apply: the arithmetic is that of the projectors. The weight may be a proxy
+    of ``torch.fx``, which has no numbers to ask for.
 
     Shape:
         - weight: ``(in_channels, out_channels / groups, *kernel_size)``, as the output.
 
     Example:
         >>> projectors = make_projectors((4,), (2,), 1, torch.empty(1))
-        >>> project(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), projectors)
+        >>> project(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), (4,), projectors)
         tensor([[[ 0.7500,  0.2500, -0.2500,  0.2500]]])
     """
+    if not isinstance(weight, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return _project(weight, kernel_size, projectors)
     kind = weight.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):
-            return _project(weight, projectors)
-    return _project(weight, projectors)
+            kernel = _project(weight, kernel_size, projectors)
+    else:
+        kernel = _project(weight, kernel_size, projectors)
+    if weight.stride(1) == 1 and weight.ndim in _CHANNELS_LAST:  # As that decides the output's.
+        kernel = kernel.clone(memory_format=_CHANNELS_LAST[weight.ndim])
+    return kernel
 
 
 def matches(projectors: Sequence[Tensor], weight: Tensor) -> bool:
@@ -84,6 +92,8 @@ def matches(projectors: Sequence[Tensor], weight: Tensor) -> bool:
         >>> matches(projectors, torch.empty(1, dtype=torch.float64))
         False
     """
+    if not isinstance(weight, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return True  # A proxy of torch.fx: as when the projectors were made.
     dtype = torch.promote_types(weight.dtype, torch.float32)
     return projectors[0].device == weight.device and projectors[0].dtype == dtype
 
@@ -110,7 +120,8 @@ def draw(weight: Tensor, stride: Sequence[int], groups: int, m: int) -> None:
         # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
         drawn = weight.new_empty((1, *weight.shape)).uniform_(-bound, bound)[0]
         whole: Tensor = getattr(drawn, "to_local", lambda: drawn)()
-        whole.copy_(project(whole, make_projectors(kernel_size, stride, m, whole)))
+        projectors = make_projectors(kernel_size, stride, m, whole)
+        whole.copy_(project(whole, kernel_size, projectors))
         weight.copy_(drawn)
 
 
@@ -131,7 +142,8 @@ def _closed_form(
         (torch.arange(k, dtype=torch.float64, device="cpu") - (k - 1) / 2) / k for k in kernel_size
     ]
     grid = torch.meshgrid(*places, indexing="ij")
-    monomials = _split(torch.stack([torch.ones_like(grid[0]), *grid])[: 1 + dims * (m - 1)], stride)
+    powers = torch.stack([torch.ones_like(grid[0]), *grid])[: 1 + dims * (m - 1)]
+    monomials = _split(powers[:, None], kernel_size, stride)[:, 0]
     order = [*range(2, 2 * dims + 1, 2), 0, *range(1, 2 * dims, 2)]
     phases = monomials.permute(order).flatten(dims + 1)  # (s1, s2, ..., M, n)
     inverse = torch.linalg.pinv(phases @ phases.mT, hermitian=True)
@@ -146,52 +158,48 @@ def _closed_form(
     return monomials, steps, means.reshape(*means.shape[:2], *(n for s in stride for n in (1, s)))
 
 
-def _split(kernels: Tensor, stride: Sequence[int]) -> Tensor:
+def _split(kernels: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
     """Return kernels with every axis k as (k / s, s), rounded up and filled with zeros."""
-    sizes = kernels.shape[-len(stride) :]
-    short = [-k % s for k, s in zip(sizes, stride, strict=True)]
+    short = [-k % s for k, s in zip(kernel_size, stride, strict=True)]
     if any(short):
         kernels = F.pad(kernels, [n for each in reversed(short) for n in (0, each)])
-    shape = [n for k, s in zip(sizes, stride, strict=True) for n in (-(-k // s), s)]
-    return kernels.reshape(*kernels.shape[: -len(stride)], *shape)
+    shape = [n for k, s in zip(kernel_size, stride, strict=True) for n in (-(-k // s), s)]
+    return kernels.flatten(2).unflatten(2, shape)
 
 
-def _join(split: Tensor, kernel_size: Sequence[int]) -> Tensor:
+def _join(kernels: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
     """Undo ``_split``."""
-    dims = len(kernel_size)
-    sizes = split.shape[-2 * dims :]
-    whole = [n * s for n, s in zip(sizes[::2], sizes[1::2], strict=True)]
-    kernels = split.reshape(*split.shape[: -2 * dims], *whole)
-    for axis, k in enumerate(kernel_size, start=-dims):
+    whole = [k + -k % s for k, s in zip(kernel_size, stride, strict=True)]
+    kernels = kernels.flatten(2).unflatten(2, whole)
+    for axis, k in enumerate(kernel_size, start=2):
         kernels = kernels.narrow(axis, 0, k)
     return kernels
 
 
-def _project_phases(weight: Tensor, monomials: Tensor, steps: Tensor, means: Tensor) -> Tensor:
+def _project_phases(
+    weight: Tensor, kernel_size: Sequence[int], monomials: Tensor, steps: Tensor, means: Tensor
+) -> Tensor:
     """Move the taps of every phase until its moments are the mean of all."""
-    dims, count = weight.ndim - 2, len(monomials)
-    kernels = _split(weight, means.shape[3::2])
+    dims, count, stride = len(kernel_size), len(monomials), means.shape[3::2]
+    kernels = _split(weight, kernel_size, stride)
     phases = tuple(range(3, 2 * dims + 2, 2))
-    moments = [_sum_taps(kernels * each if count > 1 else kernels) for each in monomials]
+    moments = [_sum_taps(kernels * each if count > 1 else kernels, dims) for each in monomials]
     for n in range(count):
         mean = sum((means[n, j] * moments[j] for j in range(1, count)), means[n, 0] * moments[0])
         kernels = kernels + steps[n] * (mean.sum(phases, keepdim=True) - moments[n])
-    return _join(kernels, weight.shape[2:])
+    return _join(kernels, kernel_size, stride)
 
 
-def _sum_taps(kernels: Tensor) -> Tensor:
-    for axis in range(2, kernels.ndim, 2):  # One by one is quicker than all at once.
+def _sum_taps(kernels: Tensor, dims: int) -> Tensor:
+    for axis in range(2, 2 * dims + 2, 2):  # One by one is quicker than all at once.
         kernels = kernels.sum(axis, keepdim=True)
     return kernels
 
 
-def _project(weight: Tensor, projectors: Sequence[Tensor]) -> Tensor:
+def _project(weight: Tensor, kernel_size: Sequence[int], projectors: Sequence[Tensor]) -> Tensor:
     kernel = weight.to(projectors[0].dtype)
     if len(projectors) == 1:
-        kernel = (kernel.flatten(2) @ projectors[0]).view(weight.shape)
+        kernel = (kernel.flatten(2) @ projectors[0]).unflatten(2, tuple(kernel_size))
     else:
-        kernel = _project_phases(kernel, *projectors)
-    kernel = kernel.to(weight.dtype)
-    if weight.stride(1) == 1 and weight.ndim in _CHANNELS_LAST:  # As that decides the output's.
-        kernel = kernel.clone(memory_format=_CHANNELS_LAST[weight.ndim])
-    return kernel
+        kernel = _project_phases(kernel, kernel_size, *projectors)
+    return kernel.to(weight.dtype)
