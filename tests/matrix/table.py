@@ -131,19 +131,7 @@ class Limit:
 
 
 NO_COMPLEX = Limit(RuntimeError, "not supported for complex", "PyTorch has no complex ReLU.", True)
-UNTRACED = Limit(
-    torch.fx.proxy.TraceError,
-    "control flow",
-    "A smooth layer looks at its weight's type before it projects; trace its `to_plain()`.",
-)
-LIMITS = {
-    **{("complex64", "decoder", dims): NO_COMPLEX for dims in DIMS},
-    **{
-        ("`torch.fx.symbolic_trace`", kind, dims): UNTRACED
-        for kind in ("`smoothness=1`", "decoder")
-        for dims in DIMS
-    },
-}
+LIMITS = {("complex64", "decoder", dims): NO_COMPLEX for dims in DIMS}
 
 # What others' code says of itself while it works.
 TOLERATED = (
