@@ -37,7 +37,7 @@ COMMON = "torch"
 STARTS = {
     "k2 s2": ("fan-in", "damped", "phase-equal"),
     "k4 s2": ("fan-in", "damped", "phase-equal", "projected"),
-    "k4 points 1": ("fan-in",),
+    "k4 points 1": ("fan-in", "phase-equal"),
 }
 
 
