@@ -221,13 +221,14 @@ def test_uneven_padding_of_stride_one_keeps_the_kernel():
 
 def test_settings_reach_every_layer():
     encoder = nn.Sequential(conv(3, 4), nn.BatchNorm2d(4), conv(4, 4)).double()
-    decoder = mirrored(encoder, init="torch", output_activation=nn.Tanh())
+    decoder = mirrored(encoder, output_activation=nn.Tanh())
     assert {each.dtype for each in decoder.parameters()} == {torch.float64}
     assert names(decoder)[-1] == "output_activation"
     assert decoder(torch.rand(1, 4, 8, 8, dtype=torch.float64)).abs().max() <= 1
     (phases,) = decoder[0].weight.flatten(2).std(2).min().view(1)
     assert phases > 0
-    assert mirrored(encoder, smoothness=0)[0].weight.flatten(2).std(2).max() == 0
+    equal = mirrored(encoder, smoothness=0, init="phase_equal")[0]
+    assert equal.weight.flatten(2).std(2).max() == 0
 
 
 def test_last_layer_starts_at_a_tenth_unless_it_is_tied_or_drawn_by_torch():
@@ -239,9 +240,10 @@ def test_last_layer_starts_at_a_tenth_unless_it_is_tied_or_drawn_by_torch():
         assert pool.weight.sum() == 3 * 4
         return last.weight.std() / last.in_channels**-0.5
 
-    assert 0.05 < spread() < 0.15
+    assert 0.04 < spread(init="phase_equal") < 0.15
+    assert 0.05 < spread(init="lecun_uniform") < 0.15
     plain = nn.ConvTranspose2d(8, 3, 4, 2)
-    assert mirrored(encoder, init="torch")[-2].weight.std() > 0.7 * plain.weight.std()
+    assert mirrored(encoder)[-2].weight.std() > 0.7 * plain.weight.std()
     before = encoder[1].weight.clone()
     assert mirrored(encoder, adjoint=True, tied=True)[-2].weight is encoder[1].weight
     assert torch.equal(encoder[1].weight, before)

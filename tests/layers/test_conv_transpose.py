@@ -186,7 +186,7 @@ PINS = [
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize(("out_size", "pins"), PINS)
 def test_phase_equal_layers_turn_a_constant_into_a_constant(dims, out_size, pins):
-    layer = build(dims, 12, out_size, dtype=torch.float64, **pins)
+    layer = build(dims, 12, out_size, dtype=torch.float64, init="phase_equal", **pins)
     made = layer(torch.full((1, 4, *(12,) * dims), 2.0, dtype=torch.float64))
     inner = made[(..., *(slice(10, -10),) * dims)]
     mean = inner.mean(dim=tuple(range(2, 2 + dims)), keepdim=True)
@@ -200,7 +200,7 @@ def test_phase_equal_layers_turn_a_constant_into_a_constant(dims, out_size, pins
 def test_phase_equal_layers_keep_the_variance(dims, groups, out_size, pins):
     torch.manual_seed(0)
     with artifacts_allowed():
-        layer = AUTO[dims](32, 32, 12, out_size, groups=groups, **pins)
+        layer = AUTO[dims](32, 32, 12, out_size, groups=groups, init="phase_equal", **pins)
     made = layer(torch.randn(4, 32, *(12,) * dims))
     assert 0.5 < made.var() < 2
 
@@ -208,7 +208,9 @@ def test_phase_equal_layers_keep_the_variance(dims, groups, out_size, pins):
 def test_phase_equal_draws_by_the_phases_that_a_dilation_leaves():
     torch.manual_seed(0)
     with artifacts_allowed():
-        layer = AutoConvTranspose2d(32, 32, 12, 48, kernel_size=4, stride=4, dilation=2)
+        layer = AutoConvTranspose2d(
+            32, 32, 12, 48, kernel_size=4, stride=4, dilation=2, init="phase_equal"
+        )
     made = layer(torch.randn(4, 32, 12, 12))
     reached = made[..., layer.padding[0] % 2 :: 2, layer.padding[1] % 2 :: 2]
     assert 0.5 < reached.var() < 2
@@ -216,7 +218,7 @@ def test_phase_equal_draws_by_the_phases_that_a_dilation_leaves():
 
 
 def test_phase_equal_bias_starts_at_zero():
-    assert not AutoConvTranspose2d(4, 2, 7, 14).bias.any()
+    assert not AutoConvTranspose2d(4, 2, 7, 14, init="phase_equal").bias.any()
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -298,10 +300,11 @@ def test_pins_per_axis():
 
 def test_repr_tells_the_call_and_what_was_solved():
     with artifacts_allowed():
-        assert repr(AutoConvTranspose2d(8, 4, 7, (15, 14), groups=2, bias=False, init="torch")) == (
+        layer = AutoConvTranspose2d(8, 4, 7, (15, 14), groups=2, bias=False, init="phase_equal")
+        assert repr(layer) == (
             "AutoConvTranspose2d(8, 4, in_size=(7, 7), out_size=(15, 14), kernel_size=(4, 2), "
             "stride=(2, 2), padding=(1, 0), output_padding=(1, 0), groups=2, bias=False, "
-            "init='torch')"
+            "init='phase_equal')"
         )
 
 

@@ -220,14 +220,15 @@ def test_the_promise_holds_after_training_on_noise(dims, m, dtype, bound, init):
 def test_every_phase_equal_layer_starts_equal(dims):
     for s, extra, m in product((2, 3, 4, 5), (0, 1, 3), (0, 1, 2)):
         k = max(s, 2 + m * (s - 1)) + extra
-        layer = build(dims, (s,) * dims, (k,) * dims, m, 3, in_channels=4)
+        options = {"in_channels": 4, "init": "phase_equal"}
+        layer = build(dims, (s,) * dims, (k,) * dims, m, 3, **options)
         assert phase_spread(layer) <= 1e-5
 
 
 @pytest.mark.parametrize("m", [1, 2])
 def test_the_start_keeps_the_variance(m):
     torch.manual_seed(0)
-    layer = AutoConvTranspose2d(256, 64, 12, 24, smoothness=m)
+    layer = AutoConvTranspose2d(256, 64, 12, 24, smoothness=m, init="lecun_uniform")
     inside = layer(torch.randn(4, 256, 12, 12)).detach()[..., 4:-4, 4:-4]
     assert float(inside.std()) == pytest.approx(1, abs=0.15)
 

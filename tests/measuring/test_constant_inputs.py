@@ -40,7 +40,7 @@ def test_grid_on_constants_is_zero_with_the_guarantee_and_for_nearest():
     smooth = [autoup.AutoConvTranspose2d(4, 4, n, 2 * n, smoothness=1) for n in (32, 64)]
     nearest = nn.Sequential(nn.Upsample(scale_factor=4), nn.Conv2d(4, 4, 3, padding=1))
     for model in (nn.Sequential(*smooth), nearest):
-        assert audit(model, (1, 4, 32, 32)).constants.spread < 1e-6
+        assert audit(model, (1, 4, 32, 32)).constants.spread < 1e-5
     plain = nn.Sequential(*(nn.ConvTranspose2d(4, 4, 4, 2, 1) for _ in range(2)))
     report = audit(plain, (1, 4, 32, 32))
     assert report.constants.spread > 0.05

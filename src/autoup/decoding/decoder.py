@@ -42,7 +42,7 @@ def mirror_decoder(
     tied: bool = False,
     output_activation: nn.Module | None = None,
     smoothness: int | None = None,
-    init: str = "phase_equal",
+    init: str = "torch",
 ) -> nn.Sequential:
     """Build the decoder that takes the output of ``encoder`` back to exactly ``input_size``.
 

@@ -191,8 +191,7 @@ def _repeat(channels: int, in_size: Sizes, out_size: Sizes, settings: Settings) 
     layers, size = fit(in_size, out_size, settings)
     if size != out_size:  # nothing is left to learn where interpolation reached the size
         up = enlarge(channels, channels, size, out_size, settings, groups=channels)
-        if settings.options["init"] != "torch":
-            repeat_pixels(up)
+        repeat_pixels(up)
         layers.append(("up", up))
     return layers
 

@@ -48,7 +48,7 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
         groups: int = 1,
         bias: bool = True,
         smoothness: int = 0,
-        init: str = "phase_equal",
+        init: str = "torch",
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
         kernel_size: int | Sequence[int] | None = None,
         bias: bool = True,
         smoothness: int = 0,
-        init: str = "phase_equal",
+        init: str = "torch",
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
@@ -157,11 +157,12 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
             super().reset_parameters()
             return
         strides = [s // gcd(s, d) for s, d in zip(self.stride, self.dilation, strict=True)]
-        if self.smoothness:
+        if self.init == "phase_equal":
+            phase_equal_(self.weight, strides, self.groups)
+        elif self.smoothness:
             draw(self.weight, strides, self.groups, self.smoothness)
         else:
-            fill = phase_equal_ if self.init == "phase_equal" else lecun_uniform_
-            fill(self.weight, strides, self.groups)
+            lecun_uniform_(self.weight, strides, self.groups)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -172,7 +173,7 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         text += f", {solved}"
         if self.smoothness:
             text += f", smoothness={self.smoothness}"
-        if self.init != "phase_equal":
+        if self.init != "torch":
             text += f", init={self.init!r}"
         if self.round_trip_shift is not None:
             text += f", round_trip_shift={self.round_trip_shift}"
@@ -225,11 +226,10 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
             kernel in use is the nearest to ``weight`` that keeps it (see ``to_plain``): of
             ``k4 s2`` in two dimensions 13 or 7 of 16 taps stay free. Where the kernel is not
             pinned, at least two taps per axis do.
-        init: ``"phase_equal"`` starts without a grid and with the variance of the input
-            (see ``autoup.init.phase_equal_``), ``"lecun_uniform"`` with that variance and free
-            taps (``autoup.init.lecun_uniform_``), both with the bias at zero and both alike where
-            ``smoothness`` projects them; ``"torch"`` draws the numbers that
-            ``nn.ConvTranspose2d`` draws.
+        init: ``"torch"`` draws the numbers that ``nn.ConvTranspose2d`` draws. Two others keep
+            the variance of the input and start the bias at zero: ``"lecun_uniform"``
+            (see ``autoup.init.lecun_uniform_``), and ``"phase_equal"``, which starts without a
+            grid (``autoup.init.phase_equal_``).
         device: Device of the parameters.
         dtype: Data type of the parameters.
 

@@ -49,7 +49,7 @@ def phase_spread(layer: nn.Module) -> float:
 
     Example:
         >>> import autoup
-        >>> round(phase_spread(autoup.AutoConvTranspose2d(8, 4, 7, 14)), 6)
+        >>> round(phase_spread(autoup.AutoConvTranspose2d(8, 4, 7, 14, smoothness=1)), 5)
         0.0
         >>> phase_spread(nn.ConvTranspose2d(8, 4, 2, stride=2)) > 0.5
         True
