@@ -223,7 +223,9 @@ def draw_phases() -> None:
     plain = nn.ConvTranspose2d(1, 1, 4, 2, 1, dtype=torch.double)
     smooth = AutoConvTranspose2d(1, 1, 8, 16, smoothness=1, dtype=torch.double)
     smooth.weight = plain.weight
-    start = AutoConvTranspose2d(1, 1, 8, 16, kernel_size=4, dtype=torch.double)
+    start = AutoConvTranspose2d(
+        1, 1, 8, 16, kernel_size=4, init="phase_equal", dtype=torch.double
+    )
     titles = ("PyTorch's start", "the same, smoothness=1", "phase-equal start")
     for ax, layer, title in zip(others, (plain, smooth.to_plain(), start), titles, strict=True):
         kernel = layer.weight.detach()[0, 0]
@@ -246,7 +248,7 @@ def draw_starts() -> None:
         "k3 s2, PyTorch's start": nn.ConvTranspose2d(1, 1, 3, 2, 1, 1, **like),
         "k2 s2, PyTorch's start": nn.ConvTranspose2d(1, 1, 2, 2, **like),
         "k4 s2, PyTorch's start": nn.ConvTranspose2d(1, 1, 4, 2, 1, **like),
-        "k2 s2, phase-equal": AutoConvTranspose2d(1, 1, 24, 48, **like),
+        "k2 s2, phase-equal": AutoConvTranspose2d(1, 1, 24, 48, init="phase_equal", **like),
         "k4 s2, smoothness=1": AutoConvTranspose2d(1, 1, 24, 48, smoothness=1, **like),
     }
     rows = [[], []]

@@ -34,6 +34,8 @@ OTHERS = {
 RULED = ("photographs", "super_resolution", "ecg", "vae")
 PLAIN = ("k2 s2", "k4 s2")
 TENTH = {"vae": 0.1}  # dB that a unit of quality counts for; 1 elsewhere.
+FREE = ("nearest + conv3", "bilinear + conv3")  # Without a grid on constants, whatever learnt.
+DIGITS = {"vae": 1, "gan": 0, "ecg": 1}  # Of the quality in the summary.
 BEHIND = 0.1  # dB
 BEHIND_NATS = 0.5
 
@@ -144,6 +146,63 @@ def tabulate_starts(results: Results, task: str) -> str | None:
     return tabulate(rows) if len(rows) > 1 else None
 
 
+def summarise(results: Results) -> str:
+    """Return the table of all kinds at one look: median quality / grid of every task."""
+    tasks = [task for task in QUALITY if results.values("steps", task=task, compare="kinds")]
+    rows = [["kind", *(f"{task}, {QUALITY[task][1]}" for task in tasks), "time"]]
+    for kind in KINDS:
+        cells = []
+        for task in tasks:
+            which = {"task": task, "compare": "kinds", "kind": kind}
+            quality = results.values(QUALITY[task][0], **which)
+            grid = results.values(next(iter(OTHERS[task])), **which)
+            cells.append(f"{statistics.median(quality):.{DIGITS.get(task, 2)}f} / "
+                         f"{statistics.median(grid):.2g}" if quality else "-")  # fmt: skip
+        if set(cells) != {"-"}:
+            rows.append([kind, *cells, f"{relative_time(results, tasks, kind):.2f}"])
+    return tabulate(rows)
+
+
+def relative_time(results: Results, tasks: Iterable[str], kind: str) -> float:
+    """Return the median over the tasks of the time of a step, with nearest + conv3 as 1."""
+    pairs = ((results.clock(task, kind, "kinds", "ms"),
+              results.clock(task, "nearest + conv3", "kinds", "ms")) for task in tasks)  # fmt: skip
+    return statistics.median([ms / least for ms, least in pairs if ms and least] or [float("nan")])
+
+
+def judge(results: Results) -> str:
+    """Return, for every promise and task, what it must show.
+
+    The grid as a share of that of free k4 s2, what the originals have of their own taken off both;
+    the quality less that of the best kind without a grid (nearest or bilinear and a convolution),
+    positive where the promise is better, and the spread of the latter over the seeds, half of the
+    range; the time of a step as a share of nearest + conv3's.
+    """
+    rows = [["kind", "task", "grid, share of k4's", "quality, lead", "spread", "time"]]
+    for kind in figures.PROMISED:
+        for task in QUALITY:
+            key, heading, sign = QUALITY[task]
+            grid = next(iter(OTHERS[task]))
+            own = results.original(task).get(grid, 0.0)
+            which = {"task": task, "compare": "kinds"}
+            found = {each: {name: results.values(name, kind=each, **which) for name in (key, grid)}
+                     for each in (kind, "k4 s2", *FREE)}  # fmt: skip
+            if not all(values[key] for values in found.values() if values is not found[FREE[1]]):
+                continue
+            share = [max(0, statistics.median(found[each][grid]) ** 2 - own**2) ** 0.5
+                     for each in (kind, "k4 s2")]  # fmt: skip
+            middle = {
+                each: statistics.median(found[each][key]) for each in found if found[each][key]
+            }
+            best = max((each for each in FREE if each in middle), key=lambda n: sign * middle[n])
+            spread = (max(found[best][key]) - min(found[best][key])) / 2
+            time = relative_time(results, [task], kind)
+            rows.append([kind, task, f"{share[0] / share[1]:.2g}",
+                         f"{sign * (middle[kind] - middle[best]):+.2f} ({heading}; {best})",
+                         f"{spread:.2f}", f"{time:.2f}"])  # fmt: skip
+    return tabulate(rows)
+
+
 def gains(results: Results) -> dict[str, dict[tuple[str, str], float]]:
     """Return, for each start, by how much it leads PyTorch's: task and kind to quality units.
 
@@ -200,7 +259,7 @@ def decide(results: Results, calm: bool) -> str:
 
 def compose(results: Results) -> str:
     """Return all tables under headings."""
-    parts = []
+    parts = [f"## At one look\n\n{summarise(results)}", f"## The promises\n\n{judge(results)}"]
     for task in TASKS:
         seeds = {run["seed"] for run in results.runs if run["task"] == task}
         if not seeds:

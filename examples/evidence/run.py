@@ -39,6 +39,8 @@ STARTS = {
     "k4 s2": ("fan-in", "damped", "phase-equal", "projected"),
     "k4 points 1": ("fan-in", "phase-equal"),
 }
+# Where a decoder adds to what is there already, others too start calm.
+CALM = {"super_resolution": ("k3 s2 op1", *report.FREE, "k4 points 2")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ def plan_task(task: str, seed: int) -> Iterator[Job]:
     if task == "gan":
         yield from (Job(task, "starts", kind, "phase-equal", seed) for kind in ("k2 s2", "k4 s2"))
     elif task != "no_bottleneck":
+        for kind in CALM.get(task, ()):
+            yield Job(task, "starts", kind, f"{COMMON}, calm", seed)
         for kind, starts in STARTS.items():
             yield Job(task, "starts", kind, f"{COMMON}, calm", seed)
             for each in starts:
