@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from measures import unpack
 
 PROMISED = tuple(PROMISES)
+NAMES = {"k4 points": "k4 s2, smoothness", "k4 lines": "k4 s2, separable"}
 SCATTERED = {  # Task: key and heading of quality and grid.
     "photographs": ("psnr", "PSNR, dB", "residual", "residual grid"),
     "vae": ("nats", "negative bound, nats", "samples", "grid of samples"),
@@ -28,13 +29,20 @@ def gather(runs: list[dict], task: str, name: str) -> dict[str, torch.Tensor]:
     return {kind: unpack(kept[kind]) for kind in KINDS if kind in kept}
 
 
+def wrap(kind: str) -> str:
+    """Return the name of a kind on short lines."""
+    for key, name in NAMES.items():
+        kind = kind.replace(key, name)
+    return kind.replace(", ", "\n").replace(" + ", "\n+ ")
+
+
 def draw_pictures(columns: dict[str, torch.Tensor], path: Path, rows: int, low: float,
                   high: float, cmap: str = "gray") -> None:  # fmt: skip
     """Write pictures, a column a kind."""
     figure, axes = plt.subplots(rows, len(columns), figsize=(1.5 * len(columns), 1.5 * rows + 0.5),
                                 squeeze=False, layout="constrained")  # fmt: skip
     for (kind, pictures), column in zip(columns.items(), axes.T, strict=True):
-        column[0].set_title(kind.replace(", ", "\n").replace(" + ", "\n+ "), fontsize=8)
+        column[0].set_title(wrap(kind), fontsize=8)
         for axis, picture in zip(column, pictures, strict=False):
             axis.imshow(picture.numpy(), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
@@ -55,7 +63,7 @@ def draw_signals(columns: dict[str, torch.Tensor], wanted: torch.Tensor, path: P
                                 squeeze=False, sharex=True, sharey=True,
                                 layout="constrained")  # fmt: skip
     for (kind, signals), row in zip(columns.items(), axes, strict=True):
-        row[0].set_ylabel(kind.replace(", ", "\n").replace(" + ", "\n+ "), fontsize=6)
+        row[0].set_ylabel(wrap(kind), fontsize=6)
         for axis, signal, want in zip(row, signals, wanted, strict=True):
             axis.plot((signal - want).numpy(), lw=0.6)
             axis.set(yticks=[])
@@ -75,7 +83,7 @@ def draw_scatter(runs: list[dict], path: Path) -> None:
             mine = [run for run in runs if (run["task"], run["compare"], run["kind"])
                     == (task, "kinds", kind)]  # fmt: skip
             axis.scatter([r[key] for r in mine], [max(r[grid], 1e-6) for r in mine], s=18,
-                         color=colours[kind], label=kind)  # fmt: skip
+                         color=colours[kind], label=wrap(kind).replace("\n", " "))  # fmt: skip
         axis.set(title=task, xlabel=label, ylabel=heading, yscale="log")
         if label.startswith(("negative", "Fr")):
             axis.invert_xaxis()
@@ -91,7 +99,7 @@ def draw(results: "object", folder: Path) -> None:
     pictures = {
         "vae_logits": ("vae", "logits", 6, stretch, 0, 1, "gray"),
         "gan_samples": ("gan", "samples", 6, torch.tanh, -1, 1, "gray"),
-        "gan_background": ("gan", "samples", 6, stretch, 0, 1, "gray"),
+        "gan_background": ("gan", "samples", 3, stretch, 0, 1, "gray"),
         "photographs_errors": ("photographs", "errors", 4, torch.clone, -0.15, 0.15, "RdBu"),
         "photographs_constants": ("photographs", "flat", 1, torch.clone, -0.1, 0.1, "RdBu"),
         "enlarging_errors": ("super_resolution", "errors", 4, torch.clone, -0.1, 0.1, "RdBu"),

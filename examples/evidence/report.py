@@ -86,8 +86,10 @@ def median_and_range(values: list[float], digits: str) -> str:
 
 
 def tabulate(rows: Iterable[list[str]]) -> str:
-    """Return a table in Markdown, its first row the head."""
+    """Return a table in Markdown, its first row the head, with kinds as the library calls them."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
+    for kind, name in figures.NAMES.items():
+        lines = [line.replace(kind, name) for line in lines]
     return "\n".join([lines[0], "|---" * (lines[0].count(" | ") + 1) + "|", *lines[1:]])
 
 
