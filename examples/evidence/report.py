@@ -34,6 +34,8 @@ OTHERS = {
 RULED = ("photographs", "super_resolution", "ecg", "vae")
 PLAIN = ("k2 s2", "k4 s2")
 TENTH = {"vae": 0.1}  # dB that a unit of quality counts for; 1 elsewhere.
+COMMON = ("parameters", "time")
+SMOOTH = "k4 points 1"
 FREE = ("nearest + conv3", "bilinear + conv3")  # Without a grid on constants, whatever learnt.
 DIGITS = {"vae": 1, "gan": 0, "ecg": 1}  # Of the quality in the summary.
 BEHIND = 0.1  # dB
@@ -148,20 +150,40 @@ def tabulate_starts(results: Results, task: str) -> str | None:
     return tabulate(rows) if len(rows) > 1 else None
 
 
+def glance(results: Results, task: str, **which: str) -> str:
+    """Return median quality / grid of the runs of a task that match."""
+    quality = results.values(QUALITY[task][0], task=task, **which)
+    grid = results.values(next(iter(OTHERS[task])), task=task, **which)
+    if not quality:
+        return "-"
+    digits = DIGITS.get(task, 2)
+    return f"{statistics.median(quality):.{digits}f} / {statistics.median(grid):.2g}"
+
+
 def summarise(results: Results) -> str:
-    """Return the table of all kinds at one look: median quality / grid of every task."""
+    """Return the table of all kinds at one look."""
     tasks = [task for task in QUALITY if results.values("steps", task=task, compare="kinds")]
     rows = [["kind", *(f"{task}, {QUALITY[task][1]}" for task in tasks), "time"]]
     for kind in KINDS:
-        cells = []
-        for task in tasks:
-            which = {"task": task, "compare": "kinds", "kind": kind}
-            quality = results.values(QUALITY[task][0], **which)
-            grid = results.values(next(iter(OTHERS[task])), **which)
-            cells.append(f"{statistics.median(quality):.{DIGITS.get(task, 2)}f} / "
-                         f"{statistics.median(grid):.2g}" if quality else "-")  # fmt: skip
+        cells = [glance(results, task, compare="kinds", kind=kind) for task in tasks]
         if set(cells) != {"-"}:
             rows.append([kind, *cells, f"{relative_time(results, tasks, kind):.2f}"])
+    return tabulate(rows)
+
+
+def summarise_equal(results: Results) -> str:
+    """Return the table of decoders of equal size, and of equal time."""
+    cases = [(task, compare) for task in ("photographs", "vae") for compare in COMMON]
+    rows = [["kind", *(f"{task}, equal {compare}" for task, compare in cases)]]
+    for kind in KINDS:
+        cells = []
+        for task, compare in cases:
+            found = glance(results, task, compare=compare, kind=kind)
+            if found == "-" and (kind == "k4 s2" or (kind, compare) == (SMOOTH, "parameters")):
+                found = glance(results, task, compare="kinds", kind=kind)  # Equal as it is.
+            cells.append(found)
+        if set(cells) != {"-"}:
+            rows.append([kind, *cells])
     return tabulate(rows)
 
 
@@ -262,6 +284,7 @@ def decide(results: Results, calm: bool) -> str:
 def compose(results: Results) -> str:
     """Return all tables under headings."""
     parts = [f"## At one look\n\n{summarise(results)}", f"## The promises\n\n{judge(results)}"]
+    parts.append(f"## Equal parameters, equal time\n\n{summarise_equal(results)}")
     for task in TASKS:
         seeds = {run["seed"] for run in results.runs if run["task"] == task}
         if not seeds:
