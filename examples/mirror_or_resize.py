@@ -6,7 +6,7 @@ Five decoders for the residual encoder of ``mirror_a_backbone.py``:
 - mirror, refined: ``mirror_decoder(encoder, size, stages="resolution", refine=1)``
 - resize, as many weights: nearest enlargement and 3x3 convolutions, of the smallest width that
   gives at least as many parameters as the mirror has
-- resize, calm start: the same, and its last layer starts at a tenth as that of the mirror does
+- resize, calm start: the same, and its last layer starts at a tenth
 - resize, as many channels: with the channels of the mirror
 
 For each seed all start from the same encoder and see the same crops. The table gives the PSNR on
