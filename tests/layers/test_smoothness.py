@@ -472,6 +472,17 @@ def test_mirrors_take_it(dims):
 
 
 @pytest.mark.parametrize("m", [1, 2])
+def test_a_layer_that_does_not_enlarge_uses_its_weight_as_it_is(m):
+    layer = AutoConvTranspose2d.mirror(nn.Conv2d(2, 4, 3, 1, 1), 14, smoothness=m)
+    seen = []
+    layer.weight.register_hook(seen.append)
+    layer(torch.randn(1, 4, 14, 14)).sum().backward()
+    assert layer._kernel() is layer.weight
+    assert torch.equal(layer.to_plain().weight, layer.weight)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("m", [1, 2])
 def test_whole_decoders_take_it(m):
     encoder = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 5, 3, 2)

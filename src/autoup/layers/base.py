@@ -86,7 +86,7 @@ class BaseConvTransposeNd(_Plain):
     def _prepare(self) -> None:
         """Make the projectors for the parameters as they are."""
         made = None
-        if self.smoothness:
+        if self.smoothness and max(self.stride) > 1:  # Else there is one phase, and no grid.
             made = make_projectors(self.kernel_size, self.stride, self.smoothness, self.weight)
         self.__dict__["_projectors"] = made
 
