@@ -98,7 +98,7 @@ BAD = [
     (
         lambda: Auto2d(4, 2, 7, 14, init="xavier"),
         ValueError,
-        "'torch', 'lecun_uniform', 'phase_equal', got 'xavier'",
+        "'damped', 'lecun_uniform', 'phase_equal', 'torch', got 'xavier'",
     ),
     (lambda: Auto2d(4, 2, 7, 14, init=None), ValueError, "init must be one of"),
     (lambda: Auto2d(4, 2, 7, 14, smoothness=5), ValueError, "smoothness must be 0, 1 or 2, got 5."),

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from autoup.init import icnr_, lecun_uniform_, phase_equal_
+from autoup.layers.smoothness import make_projectors, project
 
 BOTH = pytest.mark.parametrize("fill_", [phase_equal_, lecun_uniform_])
 
@@ -71,6 +72,36 @@ def test_lecuns_variance_holds_where_the_stride_does_not_divide_the_kernel(kerne
     inside = inside[..., 3 * stride : -3 * stride]
     size = inside.shape[-1] // stride * stride
     assert float(inside[..., :size, :size].var()) == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("grid", [0, 0.4, 1.0])
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [((4,), (2,)), ((3, 4), (2, 2)), ((5, 2), (3, 1)), ((4, 4, 3), (2, 2, 2))]
+)
+def test_damping_leaves_that_share_of_the_deviation_of_the_phase_sums(kernel, stride, grid):
+    drawn, damped = (
+        lecun_uniform_(torch.empty(4, 3, *kernel, dtype=torch.float64), stride, grid=share,
+                       generator=torch.Generator().manual_seed(0))
+        for share in (1, grid)
+    )  # fmt: skip
+    before, after = phase_sums(drawn, stride), phase_sums(damped, stride)
+    torch.testing.assert_close(after - after[0], grid * (before - before[0]))
+    nearest = project(drawn, kernel, make_projectors(kernel, stride, 1, drawn))
+    torch.testing.assert_close(damped, grid * drawn + (1 - grid) * nearest)
+
+
+def test_damping_leaves_a_kernel_smaller_than_the_stride_finite():
+    assert lecun_uniform_(torch.empty(4, 3, 2), 5, grid=0.4).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("grid", "error"), [(1.5, ValueError), (-0.1, ValueError), ("0", TypeError), (True, TypeError)]
+)
+def test_a_share_out_of_range_is_refused(grid, error):
+    weight = torch.zeros(4, 3, 2)
+    with pytest.raises(error, match=f"grid must be .* got {grid!r}"):
+        lecun_uniform_(weight, 2, grid=grid)
+    assert not weight.any()
 
 
 @BOTH

@@ -20,9 +20,10 @@ MODULES = {
 BELOW = {
     "checks": set(),
     "errors": set(),
-    "init": set(),
+    "kernels": set(),
+    "init": {"kernels"},
     "solving": set(),
-    "layers": {"init", "solving"},
+    "layers": {"init", "kernels", "solving"},
     "inspecting": {"layers"},
     "measuring": {"inspecting"},
     "decoding": {"inspecting", "layers", "solving", "init"},

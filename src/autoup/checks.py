@@ -5,7 +5,7 @@ from math import prod
 from operator import index
 from typing import SupportsIndex, cast
 
-INITS = ("torch", "lecun_uniform", "phase_equal")
+INITS = ("damped", "lecun_uniform", "phase_equal", "torch")
 
 
 def as_int(name: str, value: object, minimum: int = 1) -> int:

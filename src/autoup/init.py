@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from autoup.checks import as_int, per_axis, shuffle_phases
+from autoup.kernels import join_phases, split_phases
 
 Conv = TypeVar("Conv", bound=nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
@@ -18,6 +19,8 @@ def lecun_uniform_(
     stride: int | Sequence[int],
     groups: int = 1,
     generator: torch.Generator | None = None,
+    *,
+    grid: float = 1.0,
 ) -> Tensor:
     """Fill the weight of a transposed convolution so that its output keeps the input's variance.
 
@@ -27,20 +30,24 @@ def lecun_uniform_(
     ``kernel_size / stride`` for every axis, the mean of all phases. PyTorch's own default counts
     ``out_channels * kernel_size`` instead.
 
+    Independent taps make the sums of the phases differ, a grid on constant inputs. ``grid`` damps
+    that, and a little of the variance with it: ``init="damped"`` of the layers is ``grid=0.4``.
+
     Args:
         weight: The weight, changed in place.
         stride: Stride of the layer, in pixels; an int or one per axis. With a dilation d,
             give ``stride // gcd(stride, d)``.
         groups: Groups of the layer.
         generator: Source of random numbers; PyTorch's default generator when left out.
+        grid: Share of the deviation of the phase sums from their mean that stays, in [0, 1].
 
     Returns:
         ``weight``.
 
     Raises:
-        TypeError: ``weight`` is not a tensor, or a number is not an int.
-        ValueError: ``weight`` has no spatial axis, or ``groups`` does not divide its first
-            dimension.
+        TypeError: ``weight`` is not a tensor, or a number is not one.
+        ValueError: ``weight`` has no spatial axis, ``groups`` does not divide its first
+            dimension, or ``grid`` is out of range.
 
     Shape:
         - weight: ``(in_channels, out_channels / groups, *kernel_size)``
@@ -51,9 +58,21 @@ def lecun_uniform_(
         True
     """
     kernel_size, strides, inputs = _read(weight, stride, groups)
+    if isinstance(grid, bool) or not isinstance(grid, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"grid must be a number, got {grid!r} of type {type(grid).__name__}.")
+    if not 0 <= grid <= 1:
+        raise ValueError(f"grid must be in [0, 1], got {grid}.")
     bound = sqrt(3 * prod(strides) / max(1, inputs * prod(kernel_size)))
     with torch.no_grad():
-        return weight.uniform_(-bound, bound, generator=generator)
+        if grid == 1:
+            return weight.uniform_(-bound, bound, generator=generator)
+        # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
+        drawn = weight.new_empty((1, *weight.shape)).uniform_(-bound, bound, generator=generator)
+        whole: Tensor = getattr(drawn[0], "to_local", lambda: drawn[0])()
+        wide = whole.to(torch.promote_types(whole.dtype, torch.float32))
+        _damp_(wide, strides, 1 - grid)
+        whole.copy_(wide)
+        return weight.copy_(drawn[0])
 
 
 def phase_equal_(
@@ -219,6 +238,20 @@ def _read(
     if in_channels % as_int("groups", groups):
         raise ValueError(f"groups ({groups}) must divide in_channels ({in_channels}).")
     return kernel_size, strides, in_channels // groups
+
+
+def _damp_(weight: Tensor, strides: Sequence[int], share: float) -> None:
+    """Take a share of the deviation of the phase sums from their mean off all taps of a phase."""
+    kernel_size, dims = weight.shape[2:], weight.ndim - 2
+    strides = [min(k, s) for k, s in zip(kernel_size, strides, strict=True)]  # Phases with a tap.
+    taps, phases = tuple(range(2, 2 * dims + 2, 2)), tuple(range(3, 2 * dims + 2, 2))
+    split = split_phases(weight, kernel_size, strides)
+    ones = weight.new_ones((1, 1, *kernel_size))
+    inverse = 1 / split_phases(ones, kernel_size, strides).sum(taps, keepdim=True)
+    means = split.sum(taps, keepdim=True) * inverse
+    middle = means.sum(phases, keepdim=True) / inverse.sum(phases, keepdim=True)
+    step = (share * (means - middle * inverse)).expand_as(split)
+    weight.sub_(join_phases(step, kernel_size, strides))
 
 
 def _lay_boxes(taps: Tensor, axis: int, k: int, s: int) -> Tensor:

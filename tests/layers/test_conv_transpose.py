@@ -2,6 +2,7 @@ import copy
 import io
 import math
 import pickle
+from functools import partial
 from itertools import product
 
 import pytest
@@ -74,8 +75,11 @@ def test_agrees_with_the_plain_layer_on_every_kind_of_input(dims):
             assert made.shape[-dims:] == (o,) * dims
 
 
-@pytest.mark.parametrize(("init", "fill_"), [("lecun_uniform", lecun_uniform_),
-                                             ("phase_equal", phase_equal_)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("init", "fill_"),
+    [("damped", partial(lecun_uniform_, grid=0.4)), ("lecun_uniform", lecun_uniform_),
+     ("phase_equal", phase_equal_)],
+)  # fmt: skip
 def test_starts_as_the_function_of_that_name_fills_it(init, fill_):
     for options in ({"groups": 2}, {"stride": 4, "dilation": 2}):
         torch.manual_seed(0)

@@ -22,9 +22,7 @@ from autoup.decoding.steps import Point, read_steps, value_of, where
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
 from autoup.inspecting.runs import InputSizes, check_input_size, shown
-from autoup.layers.conv_transpose import AutoConvTransposeNd
 
-_LAST = 0.1  # Scale of the last layer at the start.
 _STAGES = ("block", "resolution")
 _FOLLOWING = ("norm", "activation")
 _SPATIAL = ("convolution", "transposed", "resize", "block")
@@ -42,7 +40,7 @@ def mirror_decoder(
     tied: bool = False,
     output_activation: nn.Module | None = None,
     smoothness: int | None = None,
-    init: str = "torch",
+    init: str = "damped",
 ) -> nn.Sequential:
     """Build the decoder that takes the output of ``encoder`` back to exactly ``input_size``.
 
@@ -62,8 +60,7 @@ def mirror_decoder(
         smoothness: As in ``AutoConvTranspose2d.mirror``, for every layer that enlarges a map of
             more than one pixel; when left out 1, and 0 with ``adjoint``, which keeps the
             encoder's kernels.
-        init: As in ``AutoConvTranspose2d``. Unless it is ``"torch"`` or tied, the last layer starts
-            at a tenth, so that training starts from calm pictures, not from noise.
+        init: As in ``AutoConvTranspose2d``. What undoes pooling starts by repeating pixels.
 
     Returns:
         The decoder; its children are named after what they mirror.
@@ -102,7 +99,7 @@ def mirror_decoder(
         {"device": end.device, "dtype": end.dtype},
     )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        decoder = _build(parts, settings, refine, small_start=init != "torch" and not tied)
+        decoder = _build(parts, settings, refine)
     _check_result(decoder, end, sizes)
     if output_activation is not None:
         decoder.add_module("output_activation", output_activation)
@@ -170,9 +167,7 @@ def _sharer(program: torch.export.ExportedProgram, encoder: nn.Module, tied: boo
     return share
 
 
-def _build(
-    parts: Sequence[Part], settings: Settings, refine: int, *, small_start: bool
-) -> nn.Sequential:
+def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequential:
     """Undo the layers from the last to the first.
 
     The normalisation and activation that follow a layer of the encoder follow the mirror of
@@ -192,8 +187,6 @@ def _build(
             bias = is_last and any(each.norm for each in following[number])
         with _naming(part, parts):
             made = undo(part, settings, bias=bias)
-            if small_start and number == first:
-                _start_small(made)
             behind = [(each.step.name, _build_follower(each, settings)) for each in followers]
         if part.kind == "block":
             children.put(part.step.name, made + [layer for _, layer in behind])
@@ -204,15 +197,6 @@ def _build(
         if not is_last and _is_stage(part):
             children.put(f"{part.step.name}.refine", _refine(part, parts, refine, settings))
     return nn.Sequential(children.modules)
-
-
-def _start_small(layers: Layers) -> None:
-    """Scale the weights that a stage without activations starts from, and with them its output."""
-    for _, layer in layers:
-        if isinstance(layer, AutoConvTransposeNd):
-            with torch.no_grad():
-                layer.weight.mul_(_LAST)
-            return
 
 
 def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:

@@ -19,6 +19,7 @@ from autoup.layers.smoothness import draw
 from autoup.solving.plan import plan_sizes
 from autoup.solving.solution import Solution
 
+_DAMPED = 0.4  # Of the grid that stays at the start; chosen by examples/evidence.
 _PLANNED = "_planned"  # Where `mirror` leaves for the constructor what it has read.
 
 
@@ -48,7 +49,7 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
         groups: int = 1,
         bias: bool = True,
         smoothness: int = 0,
-        init: str = "torch",
+        init: str = "damped",
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -86,7 +87,7 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
         kernel_size: int | Sequence[int] | None = None,
         bias: bool = True,
         smoothness: int = 0,
-        init: str = "torch",
+        init: str = "damped",
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
@@ -162,7 +163,8 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         elif self.smoothness:
             draw(self.weight, strides, self.groups, self.smoothness)
         else:
-            lecun_uniform_(self.weight, strides, self.groups)
+            grid = 1.0 if self.init == "lecun_uniform" else _DAMPED
+            lecun_uniform_(self.weight, strides, self.groups, grid=grid)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -173,7 +175,7 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         text += f", {solved}"
         if self.smoothness:
             text += f", smoothness={self.smoothness}"
-        if self.init != "torch":
+        if self.init != "damped":
             text += f", init={self.init!r}"
         if self.round_trip_shift is not None:
             text += f", round_trip_shift={self.round_trip_shift}"
@@ -226,10 +228,11 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
             kernel in use is the nearest to ``weight`` that keeps it (see ``to_plain``): of
             ``k4 s2`` in two dimensions 13 or 7 of 16 taps stay free. Where the kernel is not
             pinned, at least two taps per axis do.
-        init: ``"torch"`` draws the numbers that ``nn.ConvTranspose2d`` draws. Two others keep
-            the variance of the input and start the bias at zero: ``"lecun_uniform"``
-            (see ``autoup.init.lecun_uniform_``), and ``"phase_equal"``, which starts without a
-            grid (``autoup.init.phase_equal_``).
+        init: ``"damped"`` keeps the variance of the input, starts with less of a grid and with a
+            bias of zero: ``autoup.init.lecun_uniform_`` with ``grid=0.4``. ``"lecun_uniform"`` is
+            that function as it is, ``"phase_equal"`` starts without a grid (see
+            ``autoup.init.phase_equal_``); where ``smoothness`` is promised the first two are
+            alike. ``"torch"`` draws the numbers that ``nn.ConvTranspose2d`` draws.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 

@@ -19,8 +19,8 @@ from math import prod
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
+from autoup.kernels import join_phases, split_phases
 from autoup.solving.sizes import free_taps
 
 # PyTorch leaves linalg without types.
@@ -143,7 +143,7 @@ def _closed_form(
     ]
     grid = torch.meshgrid(*places, indexing="ij")
     powers = torch.stack([torch.ones_like(grid[0]), *grid])[: 1 + dims * (m - 1)]
-    monomials = _split(powers[:, None], kernel_size, stride)[:, 0]
+    monomials = split_phases(powers[:, None], kernel_size, stride)[:, 0]
     order = [*range(2, 2 * dims + 1, 2), 0, *range(1, 2 * dims, 2)]
     phases = monomials.permute(order).flatten(dims + 1)  # (s1, s2, ..., M, n)
     inverse = torch.linalg.pinv(phases @ phases.mT, hermitian=True)
@@ -158,36 +158,18 @@ def _closed_form(
     return monomials, steps, means.reshape(*means.shape[:2], *(n for s in stride for n in (1, s)))
 
 
-def _split(kernels: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Return kernels with every axis k as (k / s, s), rounded up and filled with zeros."""
-    short = [-k % s for k, s in zip(kernel_size, stride, strict=True)]
-    if any(short):
-        kernels = F.pad(kernels, [n for each in reversed(short) for n in (0, each)])
-    shape = [n for k, s in zip(kernel_size, stride, strict=True) for n in (-(-k // s), s)]
-    return kernels.flatten(2).unflatten(2, shape)
-
-
-def _join(kernels: Tensor, kernel_size: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Undo ``_split``."""
-    whole = [k + -k % s for k, s in zip(kernel_size, stride, strict=True)]
-    kernels = kernels.flatten(2).unflatten(2, whole)
-    for axis, k in enumerate(kernel_size, start=2):
-        kernels = kernels.narrow(axis, 0, k)
-    return kernels
-
-
 def _project_phases(
     weight: Tensor, kernel_size: Sequence[int], monomials: Tensor, steps: Tensor, means: Tensor
 ) -> Tensor:
     """Move the taps of every phase until its moments are the mean of all."""
     dims, count, stride = len(kernel_size), len(monomials), means.shape[3::2]
-    kernels = _split(weight, kernel_size, stride)
+    kernels = split_phases(weight, kernel_size, stride)
     phases = tuple(range(3, 2 * dims + 2, 2))
     moments = [_sum_taps(kernels * each if count > 1 else kernels, dims) for each in monomials]
     for n in range(count):
         mean = sum((means[n, j] * moments[j] for j in range(1, count)), means[n, 0] * moments[0])
         kernels = kernels + steps[n] * (mean.sum(phases, keepdim=True) - moments[n])
-    return _join(kernels, kernel_size, stride)
+    return join_phases(kernels, kernel_size, stride)
 
 
 def _sum_taps(kernels: Tensor, dims: int) -> Tensor:
