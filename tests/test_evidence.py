@@ -8,6 +8,7 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "examples" / "evidence"))
 
+import report
 from decoders import (
     KINDS,
     PROMISES,
@@ -96,3 +97,15 @@ def test_the_grid_of_signals_is_that_of_pictures_with_one_line():
 def test_pictures_survive_their_eight_bits():
     values = torch.randn(2, 5, 7)
     torch.testing.assert_close(unpack(pack(values)), values, rtol=0, atol=0.01)
+
+
+def test_the_page_of_evidence_shows_the_tables_of_the_results():
+    page = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text()
+    part = page[page.index("## Which layer") : page.index("## What it does not show")]
+    rows = [line for line in part.splitlines() if line.startswith("| ") and " / " in line]
+    rows += [line for line in part.splitlines() if line.endswith(("| yes |", "| no |", "| - |"))]
+    rows += [line for line in part.splitlines() if line.startswith("| k4 s2, s") and "(" in line]
+    made = report.compose(report.Results(report.read(report.RESULTS)))
+    assert len(rows) > 30
+    assert [row for row in rows if row not in made] == []
+    assert "The rule takes: **damped**." in made

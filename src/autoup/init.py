@@ -31,7 +31,8 @@ def lecun_uniform_(
     ``out_channels * kernel_size`` instead.
 
     Independent taps make the sums of the phases differ, a grid on constant inputs. ``grid`` damps
-    that, and a little of the variance with it: ``init="damped"`` of the layers is ``grid=0.4``.
+    that, and variance with it: ``grid=0.4``, which is ``init="damped"`` of the layers, leaves
+    0.84 of it for ``k4 s2`` in two dimensions, and 0.37 for ``k2 s2``.
 
     Args:
         weight: The weight, changed in place.

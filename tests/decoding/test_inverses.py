@@ -238,10 +238,10 @@ def test_the_start_reaches_every_layer_and_no_shared_weight():
         torch.manual_seed(0)
         *_, last, pool = mirrored(encoder, **options)
         assert pool.weight.sum() == 3 * 4
-        return last.weight.std() / last.in_channels**-0.5
+        return float(last.weight.detach().std()) / last.in_channels**-0.5
 
     assert spread(smoothness=0, init="lecun_uniform") == pytest.approx(1, abs=0.1)
-    assert 0.7 < spread(smoothness=0) < 1
+    assert 0.5 < spread(smoothness=0) < 0.75, "damped, which takes variance"
     plain = nn.ConvTranspose2d(8, 3, 4, 2)
     assert mirrored(encoder, init="torch")[-2].weight.std() > 0.7 * plain.weight.std()
     before = encoder[1].weight.clone()

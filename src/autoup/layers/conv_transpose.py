@@ -228,11 +228,11 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
             kernel in use is the nearest to ``weight`` that keeps it (see ``to_plain``): of
             ``k4 s2`` in two dimensions 13 or 7 of 16 taps stay free. Where the kernel is not
             pinned, at least two taps per axis do.
-        init: ``"damped"`` keeps the variance of the input, starts with less of a grid and with a
-            bias of zero: ``autoup.init.lecun_uniform_`` with ``grid=0.4``. ``"lecun_uniform"`` is
-            that function as it is, ``"phase_equal"`` starts without a grid (see
-            ``autoup.init.phase_equal_``); where ``smoothness`` is promised the first two are
-            alike. ``"torch"`` draws the numbers that ``nn.ConvTranspose2d`` draws.
+        init: ``"lecun_uniform"`` keeps the variance of the input (see
+            ``autoup.init.lecun_uniform_``); ``"damped"`` is the same with less of a grid
+            (``grid=0.4``), and alike where ``smoothness`` leaves none; ``"phase_equal"`` starts
+            without one (see ``autoup.init.phase_equal_``). All start the bias at zero.
+            ``"torch"`` draws the numbers that ``nn.ConvTranspose2d`` draws.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 
