@@ -244,6 +244,10 @@ def test_the_start_reaches_every_layer_and_no_shared_weight():
     assert 0.5 < spread(smoothness=0) < 0.75, "damped, which takes variance"
     plain = nn.ConvTranspose2d(8, 3, 4, 2)
     assert mirrored(encoder, init="torch")[-2].weight.std() > 0.7 * plain.weight.std()
+    normed = nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), conv(8, 8))
+    last = [mirrored(normed, smoothness=0, init=init)[-1] for init in ("lecun_uniform", "torch")]
+    assert float(last[0].weight.detach().std()) * 8**0.5 == pytest.approx(0.1, abs=0.02)
+    assert last[1].weight.std() > 0.1 * 8**-0.5
     before = encoder[1].weight.clone()
     assert mirrored(encoder, adjoint=True, tied=True)[-2].weight is encoder[1].weight
     assert torch.equal(encoder[1].weight, before)

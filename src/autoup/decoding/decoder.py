@@ -22,9 +22,11 @@ from autoup.decoding.steps import Point, read_steps, value_of, where
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
 from autoup.inspecting.runs import InputSizes, check_input_size, shown
+from autoup.layers.conv_transpose import AutoConvTransposeNd
 
 _STAGES = ("block", "resolution")
 _FOLLOWING = ("norm", "activation")
+_LAST = 0.1  # Scale of the last layer behind normalisations at the start.
 _SPATIAL = ("convolution", "transposed", "resize", "block")
 _WEIGHTED = ("convolution", "transposed", "linear", "block")
 
@@ -60,7 +62,9 @@ def mirror_decoder(
         smoothness: As in ``AutoConvTranspose2d.mirror``, for every layer that enlarges a map of
             more than one pixel; when left out 1, and 0 with ``adjoint``, which keeps the
             encoder's kernels.
-        init: As in ``AutoConvTranspose2d``. What undoes pooling starts by repeating pixels.
+        init: As in ``AutoConvTranspose2d``. What undoes pooling starts by repeating pixels. Behind
+            normalisations the last layer starts at a tenth, unless it is ``"torch"`` or tied: noise
+            of unit variance would come out of it.
 
     Returns:
         The decoder; its children are named after what they mirror.
@@ -99,7 +103,8 @@ def mirror_decoder(
         {"device": end.device, "dtype": end.dtype},
     )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        decoder = _build(parts, settings, refine)
+        calm = init != "torch" and not tied and any(part.norm for part in parts)
+        decoder = _build(parts, settings, refine, small_start=calm)
     _check_result(decoder, end, sizes)
     if output_activation is not None:
         decoder.add_module("output_activation", output_activation)
@@ -167,7 +172,9 @@ def _sharer(program: torch.export.ExportedProgram, encoder: nn.Module, tied: boo
     return share
 
 
-def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequential:
+def _build(
+    parts: Sequence[Part], settings: Settings, refine: int, *, small_start: bool
+) -> nn.Sequential:
     """Undo the layers from the last to the first.
 
     The normalisation and activation that follow a layer of the encoder follow the mirror of
@@ -187,6 +194,8 @@ def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequent
             bias = is_last and any(each.norm for each in following[number])
         with _naming(part, parts):
             made = undo(part, settings, bias=bias)
+            if small_start and number == first:
+                _start_small(made)
             behind = [(each.step.name, _build_follower(each, settings)) for each in followers]
         if part.kind == "block":
             children.put(part.step.name, made + [layer for _, layer in behind])
@@ -197,6 +206,15 @@ def _build(parts: Sequence[Part], settings: Settings, refine: int) -> nn.Sequent
         if not is_last and _is_stage(part):
             children.put(f"{part.step.name}.refine", _refine(part, parts, refine, settings))
     return nn.Sequential(children.modules)
+
+
+def _start_small(layers: Layers) -> None:
+    """Scale the weights that a stage without activations starts from, and with them its output."""
+    for _, layer in layers:
+        if isinstance(layer, AutoConvTransposeNd):
+            with torch.no_grad():
+                layer.weight.mul_(_LAST)
+            return
 
 
 def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:
