@@ -167,7 +167,7 @@ def summarise(results: Results) -> str:
     for kind in KINDS:
         cells = [glance(results, task, compare="kinds", kind=kind) for task in tasks]
         if set(cells) != {"-"}:
-            rows.append([kind, *cells, f"{relative_time(results, tasks, kind):.2f}"])
+            rows.append([kind, *cells, relative_time(results, tasks, kind)])
     return tabulate(rows)
 
 
@@ -187,11 +187,12 @@ def summarise_equal(results: Results) -> str:
     return tabulate(rows)
 
 
-def relative_time(results: Results, tasks: Iterable[str], kind: str) -> float:
+def relative_time(results: Results, tasks: Iterable[str], kind: str) -> str:
     """Return the median over the tasks of the time of a step, with nearest + conv3 as 1."""
     pairs = ((results.clock(task, kind, "kinds", "ms"),
               results.clock(task, "nearest + conv3", "kinds", "ms")) for task in tasks)  # fmt: skip
-    return statistics.median([ms / least for ms, least in pairs if ms and least] or [float("nan")])
+    shares = [ms / least for ms, least in pairs if ms and least]
+    return f"{statistics.median(shares):.2f}" if shares else "-"
 
 
 def judge(results: Results) -> str:
@@ -223,7 +224,7 @@ def judge(results: Results) -> str:
             time = relative_time(results, [task], kind)
             rows.append([kind, task, f"{share[0] / share[1]:.2g}",
                          f"{sign * (middle[kind] - middle[best]):+.2f} ({heading}; {best})",
-                         f"{spread:.2f}", f"{time:.2f}"])  # fmt: skip
+                         f"{spread:.2f}", time])  # fmt: skip
     return tabulate(rows)
 
 
