@@ -223,9 +223,7 @@ def draw_phases() -> None:
     plain = nn.ConvTranspose2d(1, 1, 4, 2, 1, dtype=torch.double)
     smooth = AutoConvTranspose2d(1, 1, 8, 16, smoothness=1, dtype=torch.double)
     smooth.weight = plain.weight
-    start = AutoConvTranspose2d(
-        1, 1, 8, 16, kernel_size=4, init="phase_equal", dtype=torch.double
-    )
+    start = AutoConvTranspose2d(1, 1, 8, 16, kernel_size=4, init="phase_equal", dtype=torch.double)
     titles = ("PyTorch's start", "the same, smoothness=1", "phase-equal start")
     for ax, layer, title in zip(others, (plain, smooth.to_plain(), start), titles, strict=True):
         kernel = layer.weight.detach()[0, 0]
