@@ -120,9 +120,10 @@ def demo():
     ("other", "ours", "said"),
     [
         (0.08, 0.004, "the grid is seen with k9, and gone with autoup"),
-        (0.0101, 0.005, "the grid is seen with k9, and gone with autoup"),
+        (0.0151, 0.005, "the grid is seen with k9, and gone with autoup"),
         (0.009, 0.0001, "the grid of k9 is too small to call it seen"),
         (0.05, 0.02, "the grid is seen with k9, and with autoup"),
+        (0.0074, 0.0054, "the grid of k9 is too small to call it seen"),
         (0.015, 0.008, "autoup's grid is not half of that of k9"),
         (0.004, 0.08, "autoup's grid is not half of that of k9"),
     ],
