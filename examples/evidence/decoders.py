@@ -64,25 +64,29 @@ def build_projector(promise: str, order: int, kernel: int, dims: int) -> torch.T
     by the taps of a phase is the same in all phases, what ``smoothness`` promises. "lines" keeps
     that along every axis by itself: the projector of one axis, applied along each.
     """
-    if promise == "lines" and dims > 1:
-        axis = whole = build_projector("points", order, kernel, 1)
-        for _ in range(dims - 1):
-            whole = torch.kron(whole, axis)
-        return whole
-    taps = list(itertools.product(range(kernel), repeat=dims))
-    phases = list(itertools.product(range(STRIDE), repeat=dims))
-    powers = [p for p in itertools.product(range(order), repeat=dims) if sum(p) < order]
-    rows = []
-    for power in powers:
-        moment = torch.tensor(
-            [torch.tensor(t, dtype=torch.float64).pow(torch.tensor(power)).prod() for t in taps],
-            dtype=torch.float64,
-        )
-        mine = [torch.tensor([tuple(n % STRIDE for n in t) == p for t in taps]) for p in phases]
-        rows += [moment * each - moment * mine[0] for each in mine[1:]]
-    _, values, directions = torch.linalg.svd(torch.stack(rows))
-    broken = directions[: int((values > 1e-9 * values[0]).sum())]
-    return torch.eye(len(taps), dtype=torch.float64) - broken.T @ broken
+    with torch.device("cpu"):  # Whatever device its first caller builds on.
+        if promise == "lines" and dims > 1:
+            axis = whole = build_projector("points", order, kernel, 1)
+            for _ in range(dims - 1):
+                whole = torch.kron(whole, axis)
+            return whole
+        taps = list(itertools.product(range(kernel), repeat=dims))
+        phases = list(itertools.product(range(STRIDE), repeat=dims))
+        powers = [p for p in itertools.product(range(order), repeat=dims) if sum(p) < order]
+        rows = []
+        for power in powers:
+            moment = torch.tensor(
+                [
+                    torch.tensor(t, dtype=torch.float64).pow(torch.tensor(power)).prod()
+                    for t in taps
+                ],
+                dtype=torch.float64,
+            )
+            mine = [torch.tensor([tuple(n % STRIDE for n in t) == p for t in taps]) for p in phases]
+            rows += [moment * each - moment * mine[0] for each in mine[1:]]
+        _, values, directions = torch.linalg.svd(torch.stack(rows))
+        broken = directions[: int((values > 1e-9 * values[0]).sum())]
+        return torch.eye(len(taps), dtype=torch.float64) - broken.T @ broken
 
 
 def project(weight: torch.Tensor, projector: torch.Tensor) -> torch.Tensor:
