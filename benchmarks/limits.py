@@ -127,13 +127,19 @@ def solves(rounds: int) -> Iterator[Row]:
 def constructions(rounds: int) -> Iterator[Row]:
     """Build a layer of sizes that were solved before, and the plain one."""
     for channels in ((32, 1), (64, 32)):
-        sides = {
-            "layer": partial(AutoConvTranspose2d, *channels, 14, 28, init="torch"),
-            "plain": partial(nn.ConvTranspose2d, *channels, 2, stride=2),
+        cases = {  # What is asked for: the limit, the kernel of the plain layer.
+            "as PyTorch's starts": ({"init": "torch"}, 1.1, 2),
+            "the default start": ({}, 4, 2),
+            "smoothness=1": ({"smoothness": 1}, 12, 4),
         }
-        times = take_turns(sides, 0.2 * rounds)
-        name = f"construction {channels[0]}→{channels[1]}, of the plain layer's"
-        yield Row(name, 1.1, "times", (times[:, 0] / times[:, 1]).tolist())
+        for case, (options, limit, kernel) in cases.items():
+            sides = {
+                "layer": partial(AutoConvTranspose2d, *channels, 14, 28, **options),
+                "plain": partial(nn.ConvTranspose2d, *channels, kernel, stride=2),
+            }
+            times = take_turns(sides, 0.2 * rounds)
+            name = f"construction {channels[0]}→{channels[1]}, {case}, of the plain layer's"
+            yield Row(name, limit, "times", (times[:, 0] / times[:, 1]).tolist())
 
 
 def audits(rounds: int, blocks: int) -> Iterator[Row]:

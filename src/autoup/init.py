@@ -65,14 +65,13 @@ def lecun_uniform_(
         raise ValueError(f"grid must be in [0, 1], got {grid}.")
     bound = sqrt(3 * prod(strides) / max(1, inputs * prod(kernel_size)))
     with torch.no_grad():
-        if grid == 1:
-            return weight.uniform_(-bound, bound, generator=generator)
         # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
         drawn = weight.new_empty((1, *weight.shape)).uniform_(-bound, bound, generator=generator)
-        whole: Tensor = getattr(drawn[0], "to_local", lambda: drawn[0])()
-        wide = whole.to(torch.promote_types(whole.dtype, torch.float32))
-        _damp_(wide, strides, 1 - grid)
-        whole.copy_(wide)
+        if grid < 1:
+            whole: Tensor = getattr(drawn[0], "to_local", lambda: drawn[0])()
+            wide = whole.to(torch.promote_types(whole.dtype, torch.float32))
+            _damp_(wide, strides, 1 - grid)
+            whole.copy_(wide)
         return weight.copy_(drawn[0])
 
 

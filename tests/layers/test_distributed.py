@@ -306,8 +306,8 @@ def test_a_layer_on_meta_starts_under_fsdp_with_as_little_grid(found, m):
         assert_near(layer(torch.ones(2, 6, 7, 7)), started["output"], 1e-6)
     plain = nn.ConvTranspose2d(6, 5, layer.kernel_size, layer.stride, layer.padding)
     plain.load_state_dict(started["state"], strict=True)
-    least, most = (0, 1e-6) if m else (0.3, 0.75)  # Damped, of 0.9 where taps are drawn alone.
-    assert least <= phase_spread(plain) < most
+    least, most = (0, 1e-5) if m else (0.3, 0.75)  # Damped, of 0.9 where taps are drawn alone.
+    assert least <= phase_spread(layer) < most
     torch.manual_seed(0)
     alone = AutoConvTranspose2d(6, 5, 7, 14, smoothness=m, device="meta").to_empty(device="cpu")
     torch.manual_seed(0)

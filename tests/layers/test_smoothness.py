@@ -193,7 +193,7 @@ def test_dilation_that_shares_no_factor_with_the_stride_keeps_it(strides, kernel
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 5e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("init", ["torch", "phase_equal"])
+@pytest.mark.parametrize("init", ["torch", "phase_equal", "damped"])
 def test_the_promise_holds_after_training_on_noise(dims, m, dtype, bound, init):
     for n, (strides, extra) in enumerate(
         product([(2, 2, 2), (3, 2, 4), (5, 3, 2), (4, 5, 3)], (0, 1))
@@ -211,6 +211,10 @@ def test_the_promise_holds_after_training_on_noise(dims, m, dtype, bound, init):
             loss.backward()
             optimiser.step()
         assert phase_spread(layer) <= bound
+        if dtype == torch.float64:  # On ramps too, where m = 2 promises them.
+            kernel = layer.to_plain().weight.detach()
+            kept = kernel.flatten(2) @ nearest(kernels, strides, m)[0]
+            assert torch.allclose(kept.view_as(kernel), kernel, rtol=0, atol=1e-11)
         plain = PLAIN[dims](4, 2, kernels, strides, groups=1 + n % 2, dtype=dtype)
         plain.load_state_dict(layer.state_dict())
         assert phase_spread(plain) > 1e-3, "the weight itself is free, so the projection did it"

@@ -4,7 +4,7 @@ One implementation serves 1d, 2d and 3d; the three classes name the PyTorch laye
 """
 
 from collections.abc import Sequence
-from math import gcd
+from math import gcd, prod, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -15,8 +15,8 @@ from autoup.errors import warn
 from autoup.init import lecun_uniform_, phase_equal_
 from autoup.layers.base import BaseConvTransposeNd
 from autoup.layers.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
-from autoup.layers.smoothness import draw
 from autoup.solving.plan import plan_sizes
+from autoup.solving.sizes import free_taps
 from autoup.solving.solution import Solution
 
 _DAMPED = 0.4  # Of the grid that stays at the start; chosen by examples/evidence.
@@ -160,8 +160,11 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         strides = [s // gcd(s, d) for s, d in zip(self.stride, self.dilation, strict=True)]
         if self.init == "phase_equal":
             phase_equal_(self.weight, strides, self.groups)
-        elif self.smoothness:
-            draw(self.weight, strides, self.groups, self.smoothness)
+        elif self.smoothness:  # The projection takes the grid off, and variance that is put back.
+            free = free_taps(self.kernel_size, strides, self.smoothness)
+            lecun_uniform_(self.weight, strides, self.groups)
+            with torch.no_grad():
+                self.weight.mul_(sqrt(prod(self.kernel_size) / free))
         else:
             grid = 1.0 if self.init == "lecun_uniform" else _DAMPED
             lecun_uniform_(self.weight, strides, self.groups, grid=grid)

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from autoup.kernels import join_phases, split_phases
-from autoup.solving.sizes import free_taps
 
 # PyTorch leaves linalg without types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -96,33 +95,6 @@ def matches(projectors: Sequence[Tensor], weight: Tensor) -> bool:
         return True  # A proxy of torch.fx: as when the projectors were made.
     dtype = torch.promote_types(weight.dtype, torch.float32)
     return projectors[0].device == weight.device and projectors[0].dtype == dtype
-
-
-def draw(weight: Tensor, stride: Sequence[int], groups: int, m: int) -> None:
-    """Fill a weight with random taps that hold the promise, and keep the variance of the input.
-
-    The taps are uniform before the projection. The number of weights that feed one output
-    value, ``in_channels / groups`` times the free taps a phase, sets their variance.
-
-    Shape:
-        - weight: ``(in_channels, out_channels / groups, *kernel_size)``
-
-    Example:
-        >>> weight = torch.empty(8, 4, 6, dtype=torch.float64)
-        >>> draw(weight, (3,), 1, m=1)
-        >>> torch.allclose(weight[..., 0::3].sum(-1), weight[..., 2::3].sum(-1))
-        True
-    """
-    kernel_size = weight.shape[2:]
-    free = free_taps(kernel_size, stride, m) / prod(stride)
-    bound = (3 / max(1, weight.shape[0] // groups * free)) ** 0.5
-    with torch.no_grad():
-        # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
-        drawn = weight.new_empty((1, *weight.shape)).uniform_(-bound, bound)[0]
-        whole: Tensor = getattr(drawn, "to_local", lambda: drawn)()
-        projectors = make_projectors(kernel_size, stride, m, whole)
-        whole.copy_(project(whole, kernel_size, projectors))
-        weight.copy_(drawn)
 
 
 def _closed_form(
