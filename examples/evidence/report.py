@@ -36,6 +36,7 @@ PLAIN = ("k2 s2", "k4 s2")
 TENTH = {"vae": 0.1}  # dB that a unit of quality counts for; 1 elsewhere.
 COMMON = ("parameters", "time")
 SMOOTH = "k4 points 1"
+LIBRARY = "fan-in"  # What the default start, damped, is under the promise.
 FREE = ("nearest + conv3", "bilinear + conv3")  # Without a grid on constants, whatever learnt.
 DIGITS = {"vae": 1, "gan": 0, "ecg": 1}  # Of the quality in the summary.
 BEHIND = 0.1  # dB
@@ -63,6 +64,12 @@ class Results:
     def values(self, key: str, **which: str) -> list[float]:
         """Return a measure of the runs that match, a seed each."""
         return [run[key] for run in self.runs if all(run[k] == v for k, v in which.items())]
+
+    def by_seed(self, key: str, **which: str) -> dict[int, float]:
+        """Return a measure of the runs that match, by seed."""
+        found = {run["seed"]: run[key] for run in self.runs
+                 if all(run[k] == v for k, v in which.items())}  # fmt: skip
+        return dict(sorted(found.items()))
 
     def clock(self, task: str, kind: str, compare: str, key: str) -> float | None:
         """Return what was timed or counted of a kind."""
@@ -199,33 +206,41 @@ def judge(results: Results) -> str:
     """Return, for every promise and task, what it must show.
 
     The grid as a share of that of free k4 s2, what the originals have of their own taken off both;
-    the quality less that of the best kind without a grid (nearest or bilinear and a convolution),
-    positive where the promise is better, and the spread of the latter over the seeds, half of the
-    range; the time of a step as a share of nearest + conv3's.
+    the lead in quality over k4 s2, and over the better of the kinds without a grid on constants
+    (nearest or bilinear and a convolution), seed by seed: median [least, most], positive where the
+    promise is better; the time of a step as a share of nearest + conv3's.
     """
-    rows = [["kind", "task", "grid, share of k4's", "quality, lead", "spread", "time"]]
-    for kind in figures.PROMISED:
-        for task in QUALITY:
-            key, heading, sign = QUALITY[task]
-            grid = next(iter(OTHERS[task]))
-            own = results.original(task).get(grid, 0.0)
-            which = {"task": task, "compare": "kinds"}
-            found = {each: {name: results.values(name, kind=each, **which) for name in (key, grid)}
-                     for each in (kind, "k4 s2", *FREE)}  # fmt: skip
-            if not all(values[key] for values in found.values() if values is not found[FREE[1]]):
+    head = ["kind", "start", "task", "grid, share of k4's", "lead over k4 s2", "over resizing"]
+    rows = [[*head, "time"]]
+    starts = [(kind, "kinds", None) for kind in figures.PROMISED]
+    for kind, compare, start in [*starts, (SMOOTH, "starts", LIBRARY)]:
+        for task, (key, _, sign) in QUALITY.items():
+            mine = {"compare": compare, "kind": kind} | ({"start": start} if start else {})
+            others = {name: results.by_seed(key, task=task, compare="kinds", kind=name)
+                      for name in ("k4 s2", *FREE)}  # fmt: skip
+            if not (found := results.by_seed(key, task=task, **mine)) or not others[FREE[0]]:
                 continue
-            share = [max(0, statistics.median(found[each][grid]) ** 2 - own**2) ** 0.5
-                     for each in (kind, "k4 s2")]  # fmt: skip
-            middle = {
-                each: statistics.median(found[each][key]) for each in found if found[each][key]
-            }
-            best = max((each for each in FREE if each in middle), key=lambda n: sign * middle[n])
-            spread = (max(found[best][key]) - min(found[best][key])) / 2
-            time = relative_time(results, [task], kind)
-            rows.append([kind, task, f"{share[0] / share[1]:.2g}",
-                         f"{sign * (middle[kind] - middle[best]):+.2f} ({heading}; {best})",
-                         f"{spread:.2f}", time])  # fmt: skip
+            free = {name: others[name] for name in FREE if others[name]}
+            best = max(free, key=lambda name: sign * statistics.median(free[name].values()))
+            leads = [[sign * (found[seed] - other[seed]) for seed in found if seed in other]
+                     for other in (others["k4 s2"], free[best])]  # fmt: skip
+            rows.append([
+                kind, start or ("dcgan" if task == "gan" else "torch"), task,
+                share_of_grid(results, task, mine),
+                *(median_and_range(each, "+.2f") for each in leads),
+                relative_time(results, [task], kind),
+            ])  # fmt: skip
     return tabulate(rows)
+
+
+def share_of_grid(results: Results, task: str, which: dict[str, str]) -> str:
+    """Return the median grid as a share of that of k4 s2, both less what the originals have."""
+    grid = next(iter(OTHERS[task]))
+    own = results.original(task).get(grid, 0.0)
+    found = [statistics.median(results.values(grid, task=task, **each))
+             for each in (which, {"compare": "kinds", "kind": "k4 s2"})]  # fmt: skip
+    mine, free = (max(0.0, each**2 - own**2) ** 0.5 for each in found)
+    return f"{mine / free:.2g}"
 
 
 def gains(results: Results) -> dict[str, dict[tuple[str, str], float]]:

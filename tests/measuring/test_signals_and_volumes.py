@@ -282,7 +282,7 @@ def test_reads_well():
     lines = str(signal_grid(signals, 2)).splitlines()
     assert lines[0] == "Grid of 2 px in 3 signals"
     assert lines[2].split()[0] == "1/2"
-    assert "of the rms of the signals" in lines[-2]
+    assert "of the standard deviation of the signals" in lines[-2]
     text = str(volume_grid(torch.rand(16, 16, 16), 2))
     assert {len(line) for line in text.splitlines()[1:9]} == {40}
     assert text.splitlines()[0] == "Grid of 2 x 2 x 2 px in 1 volume"

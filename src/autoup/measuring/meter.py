@@ -103,7 +103,8 @@ class GridMeasurement:
             lines.append(f"  and {rest} that {'stands' if rest == 1 else 'stand'} out less")
         verdict = "a grid" if self.found() else "no grid"
         lines.append(f"  together    p = {self.p_value:.2g}, {verdict} at the 1 % level")
-        lines.append(f"  spread      {self.spread:.2g} of the rms of the {things}")
+        unit = "rms" if self.measured == "residual" else "standard deviation"
+        lines.append(f"  spread      {self.spread:.2g} of the {unit} of the {things}")
         lines.append(f"  blockiness  {self.blockiness:.2g}")
         return "\n".join(lines)
 
@@ -142,7 +143,8 @@ def measure_grid(
     The p-value is that of a spectrum which is flat around each grid frequency: chi-square with
     one degree of freedom where a frequency is its own conjugate, exponential elsewhere, gamma
     for a batch, corrected (Bonferroni) for the number of frequencies and channels. What a batch
-    holds counts as independent. It errs toward "no grid".
+    holds counts as independent. White noise passes the 1 % level less often than that; stretches of
+    real photographs, signals and volumes did in up to 3 %.
 
     Args:
         image: A tensor, or what ``torch.as_tensor`` takes.
@@ -175,7 +177,7 @@ def measure_grid(
           1/2, 0            1.02      0.31
           1/2, 1/2       0.00204      0.96
           together    p = 1.7e-06, a grid at the 1 % level
-          spread      0.18 of the rms of the picture
+          spread      0.18 of the standard deviation of the picture
           blockiness  0.014
         >>> signal = torch.rand(512, generator=torch.Generator().manual_seed(0))
         >>> measure_grid(signal, 2, dims=1).found()
