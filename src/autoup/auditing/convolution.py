@@ -5,6 +5,7 @@ from typing import Any
 
 from autoup.auditing.counts import convolution_border, count_products
 from autoup.inspecting.calls import per_dim
+from autoup.inspecting.modules import kernel_in_use
 from autoup.inspecting.sites import Site
 
 
@@ -20,17 +21,18 @@ class Convolution:
         conv: Any = site.conv
         self._calls = site.conv_calls
         if conv is not None:
-            weight, self.groups = conv.weight, conv.groups
+            self.weight, self.groups = kernel_in_use(conv), conv.groups
             stride, padding, dilation = conv.stride, conv.padding, conv.dilation
             zeros = conv.padding_mode == "zeros"
         else:
             given = self._calls[0].arguments
-            weight, self.groups = given["weight"], given.get("groups", 1)
+            self.weight, self.groups = given["weight"], given.get("groups", 1)
             stride, padding, dilation = (
                 given.get(name, default)
                 for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
             )
             zeros = True
+        weight = self.weight
         self.dims = weight.ndim - 2
         self.kernel_size: tuple[int, ...] = tuple(weight.shape[2:])
         self.out_channels: int = weight.shape[0]
@@ -39,11 +41,11 @@ class Convolution:
         self.padding = (
             None if isinstance(padding, str) or not zeros else per_dim(padding, self.dims)
         )
-        self._plain = set(per_dim(stride, self.dims)) == {1}
+        self.plain = set(per_dim(stride, self.dims)) == {1}
 
     def border(self) -> tuple[int, ...]:
         """Return the output pixels along each axis that see zeros of its padding."""
-        if self.padding is None or not self._plain:
+        if self.padding is None or not self.plain:
             return (0,) * self.dims
         taps = [*zip(self.kernel_size, self.padding, self.dilation, strict=True)]
         sizes = [2 * p + 2 * d * (k - 1) + 4 for k, p, d in taps]

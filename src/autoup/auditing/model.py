@@ -1,5 +1,6 @@
 """Find every upsampling step of a model and say what is wrong with it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -7,13 +8,17 @@ from typing import Any
 
 from torch import nn
 
-from autoup.auditing.positions import Positions, add_up, is_known, locate, ratios
+from autoup.auditing.others import read_other
+from autoup.auditing.positions import Position, Positions, add_up, is_known, locate, ratios
 from autoup.auditing.reading import Reader
 from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
 from autoup.errors import Refusal
-from autoup.inspecting.calls import Call, record
+from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import check_module, copy_model, evaluate
+from autoup.inspecting.rearranging import find_rearrangements
+from autoup.inspecting.recorder import grows
+from autoup.inspecting.recording import Recording, record
 from autoup.inspecting.runs import check_input_size, dtype_and_device
 from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.measuring.constant_inputs import measure_constants
@@ -64,26 +69,60 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
     checked = check_module("model", model)
     sizes = None if input_size is None else check_input_size(input_size)
     twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
-    calls = None if sizes is None else record(checked, sizes)
-    sites, reader = find_sites(twin, calls), Reader(twin)
-    rows = [reader.read(site) for site in sites]
-    report = AuditReport(type(checked).__name__, tuple(rows), notes=_notes(sites, twin, calls))
-    if sizes is None or calls is None:
+    recording = None if sizes is None else record(checked, sizes)
+    report, periods, blind = _look(checked, twin, recording)
+    if sizes is None or recording is None:
         return report
-    ways = _ways(calls, sites, rows)
-    last, dims = _find_output(calls, ways)
+    if blind and not recording.real:  # What tensors without numbers do not tell.
+        report, periods, _ = _look(checked, twin, record(checked, sizes, real=True))
     report = replace(report, input_size=sizes)
-    if last is not None:
-        report = _follow(report, calls, sites, last, dims)
-    if not rows:
+    if not report.rows:
         return report
-    report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
     try:
-        periods = _periods(ways[last] if last is not None else [])
         return replace(report, constants=measure_constants(checked, sizes, periods))
     except Refusal as refusal:
         note = f"The grid on constant inputs was not measured: {refusal}."
         return replace(report, notes=(*report.notes, note))
+
+
+def _look(
+    model: nn.Module, twin: nn.Module, recording: Recording | None
+) -> tuple[AuditReport, Way, bool]:
+    """Return the report, the periods that a grid may have, and whether numbers were missed."""
+    name, calls = type(model).__name__, None if recording is None else recording.calls
+    moved = find_rearrangements(calls or ())
+    sites, reader = find_sites(twin, calls, moved), Reader(twin)
+    rows = [reader.read(site) for site in sites]
+    report = AuditReport(name, tuple(rows), notes=_notes(sites, twin, recording))
+    if calls is None:
+        return report, [], False
+    blind = reader.lacks_numbers or any(each.kind == "unknown" for each in moved.values())
+    report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
+    ways = _ways(calls, sites, rows)
+    last, dims = _find_output(calls, ways)
+    if last is None:
+        return report, [], blind
+    places = locate(calls, dims, moved)
+    end, size = places[last], last.made[-dims:]
+    if unseen := _find_unseen(calls, last, ways[last], is_known(end)):
+        return replace(report, rows=(*rows, read_other(unseen))), [], True
+    report = _follow(report, calls, sites, places, last)
+    scaled = is_known(end) and not any(map(Position.is_off_scale, end, size))
+    if scaled and any(row.severity != "clean" for row in rows):
+        reader = Reader(twin, scaled=True)
+        again = zip(report.rows, map(reader.read, sites), strict=True)
+        report = replace(report, rows=tuple(replace(b, drift=a.drift) for a, b in again))
+    return report, _periods(ways[last]), blind
+
+
+def _find_unseen(calls: Sequence[Call], last: Call, way: Way, known: bool) -> Site | None:
+    """Return the output as a step where it is larger than the input and nothing seen enlarges."""
+    if known or len(last.made) < 4 or prod(map(prod, way)) > 1:
+        return None
+    inputs = [call.shape for call in calls if call.from_input]
+    if not any(len(each) == len(last.made) and grows(each, last.made) for each in inputs):
+        return None
+    return Site("unknown", "", None, [last])
 
 
 def _ways(
@@ -123,23 +162,29 @@ def _find_output(calls: Sequence[Call], ways: Mapping[Call, Way]) -> tuple[Call 
 
 
 def _follow(
-    report: AuditReport, calls: Sequence[Call], sites: Sequence[Site], last: Call, dims: int
+    report: AuditReport,
+    calls: Sequence[Call],
+    sites: Sequence[Site],
+    places: Mapping[Call, Positions],
+    last: Call,
 ) -> AuditReport:
     """Add to a report where the output lies, and to each row its shift in pixels of the output."""
-    places, pairs = locate(calls, dims), [*zip(report.rows, sites, strict=True)]
+    end, pairs = places[last], [*zip(report.rows, sites, strict=True)]
+    dims, size = len(end), last.made[-len(end) :]
     shifts = {call: row.shift for row, site in pairs for call in site.calls}
-    end = places[last]
     other = [row for row, site in pairs if site.calls and len(row.shift) != dims]
     shifted = [row.name or "(model)" for row in other if any(row.shift)]
     note = (
         "The shifts of these steps were not followed to the output, which has other axes: "
         f"{', '.join(shifted)}."
     )
+    known = is_known(end)
     return replace(
         report,
         rows=tuple(_carry_to(row, site, places, end) for row, site in pairs),
         drift=add_up(calls, shifts, places)[last],
-        displaced=tuple(each.displaced() for each in end) if is_known(end) else None,
+        displaced=tuple(map(Position.shift, end, size)) if known else None,
+        stretched=tuple(map(Position.stretch, end, size)) if known else None,
         notes=(*report.notes, *([note] if shifted else [])),
     )
 
@@ -166,16 +211,22 @@ def _periods(way: Way) -> list[tuple[int, ...]]:
     return [period for period in periods if prod(period) > 1]
 
 
-def _notes(sites: Sequence[Site], twin: nn.Module, calls: Sequence[Call] | None) -> tuple[str, ...]:
+def _notes(
+    sites: Sequence[Site], twin: nn.Module, recording: Recording | None
+) -> tuple[str, ...]:
     notes: list[str] = []
     if dtype_and_device(twin)[1].type == "meta":
         notes.append("The model is on the meta device: its weights were not looked at.")
     if any(site.module is not None and is_quantised(site.module) for site in sites):
         notes.append("Quantised layers were judged by their counts alone, not by their weights.")
-    if calls is None:
+    if recording is None:
         notes.append(
             "Without input_size functions (interpolate, conv_transpose2d) and sizes do not show."
         )
-    elif missed := [site.path for site in sites if not site.calls]:
+        return tuple(notes)
+    if missed := [site.path for site in sites if not site.calls]:
         notes.append(f"This input does not reach {', '.join(missed)}.")
+    if still := Counter(recording.still):
+        said = ", ".join(f"{name} ({count})" for name, count in still.items())
+        notes.append(f"Left out, since what they enlarge stems from no input: {said}.")
     return tuple(notes)

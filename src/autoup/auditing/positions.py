@@ -10,9 +10,9 @@ and the largest are kept.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan, prod
-from typing import Any
 
-from autoup.inspecting.calls import Call, per_dim
+from autoup.inspecting.calls import Call, kernel_of, per_dim
+from autoup.inspecting.rearranging import Rearrangement
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,66 +23,120 @@ class Position:
         scale: Distance of neighbours, in pixels of the input.
         first: Smallest offset of any way, in pixels of the input.
         last: Largest offset.
+        size: Of the input, in pixels.
     """
 
     scale: float
     first: float
     last: float
+    size: int = 1
 
     def moved(self, scale: float, offset: float) -> "Position":
         """Return the position of pixels that sit at ``scale*n + offset`` of these."""
         move = self.scale * offset
-        return Position(self.scale * scale, self.first + move, self.last + move)
+        return Position(self.scale * scale, self.first + move, self.last + move, self.size)
 
-    def displaced(self) -> tuple[float, float]:
-        """Return how far a picture lies from its centred place, in its own pixels.
+    def shift(self, size: int) -> tuple[float, float]:
+        """Return how far the middle of the input lies from the middle of a tensor, in its pixels.
 
         Negative is toward the start; the two differ where ways of different offsets met.
 
+        Args:
+            size: Of the tensor, in pixels.
+
         Example:
-            >>> Position(1.0, 0.0, 0.5).displaced()
-            (-0.5, 0.0)
+            >>> Position(0.5, -0.25, -0.25, size=8).shift(16), Position(1, 0, 0.5, size=8).shift(8)
+            ((0.0, 0.0), (-0.5, 0.0))
         """
-        centred = (self.scale - 1) / 2
-        low, high = ((centred - offset) / self.scale for offset in (self.last, self.first))
+        middle = (self.size - 1) / 2
+        low, high = ((middle - each) / self.scale for each in (self.last, self.first))
+        low, high = (each - (size - 1) / 2 for each in (low, high))
         return round(low, 9) + 0.0, round(high, 9) + 0.0  # Without rounding, or a minus before 0.
+
+    def stretch(self, size: int) -> float:
+        """Return how far the ends of the input lie outside of their places, in a tensor's pixels.
+
+        Its place is where an enlargement by the ratio of the sizes puts it.
+
+        Example:
+            >>> Position(0.5, 0.0, 0.0, size=20).stretch(30)
+            4.75
+        """
+        return round((1 / self.scale - size / self.size) * (self.size - 1) / 2, 9) + 0.0
+
+    def is_off_scale(self, size: int) -> bool:
+        """Tell whether the ends lie more than two pixels of the input from their places.
+
+        Example:
+            >>> Position(0.5, 0.0, 0.0, size=20).is_off_scale(30)
+            True
+        """
+        return abs(self.stretch(size)) * self.scale > 2
 
 
 Positions = tuple[Position, ...]
 
 
-def locate(calls: Sequence[Call], dims: int) -> dict[Call, Positions]:
+def locate(
+    calls: Sequence[Call], dims: int, moved: Mapping[Call, Rearrangement]
+) -> dict[Call, Positions]:
     """Return for each call where what it made lies in the input.
 
     Where that is lost, offsets are NaN from there on, and scales begin anew.
 
+    Args:
+        calls: Of one forward pass.
+        dims: Spatial axes to follow.
+        moved: What ``find_rearrangements`` returns.
+
     Example:
-        >>> locate([], 2)
+        >>> locate([], 2, {})
         {}
     """
     found: dict[Call, Positions] = {}
     lost = (Position(1.0, nan, nan),) * dims
     for call in calls:
+        if call in moved:
+            found[call] = _rearrange(call, moved[call], found, dims) or lost
+            continue
         sources = [(each.made[-dims:], found[each]) for each in call.sources]
         if call.from_input:
-            known = len(call.shape) > dims
-            start = (Position(1.0, 0.0, 0.0),) * dims
-            sources.append((call.shape[-dims:], start if known else lost))
-        size = max((each for each, _ in sources), key=prod)
+            sources.append((call.shape[-dims:], _start(call.shape, dims) or lost))
+        size = max((each for each, _ in sources), key=prod, default=())
         here = _join([each for other, each in sources if other == size])  # The rest is broadcast.
         found[call] = lost if here is None else _step(call, here, size) or lost
     return found
 
 
+def _start(shape: Sequence[int], dims: int) -> Positions | None:
+    if len(shape) <= dims:
+        return None
+    return tuple(Position(1.0, 0.0, 0.0, size) for size in shape[-dims:])
+
+
+def _rearrange(
+    call: Call, moved: Rearrangement, found: Mapping[Call, Positions], dims: int
+) -> Positions | None:
+    """Return where pixels lie that are moved by hand."""
+    if len(moved.offset) != dims or len(call.made) <= dims:
+        return None
+    shape = (1, 1, *moved.in_size)
+    here = _start(shape, dims) if moved.root is None else found[moved.root]
+    blocks = [1 if moved.kind == "zeros" else s for s in moved.stride]
+    axes = zip(here or (), moved.stride, moved.offset, blocks, strict=True)
+    return tuple(each.moved(1 / s, -(f + (block - 1) / 2) / s) for each, s, f, block in axes)
+
+
 def _join(sources: Sequence[Positions]) -> Positions | None:
     axes = [*zip(*sources, strict=True)]
-    if any(len({position.scale for position in axis}) > 1 for axis in axes):
+    if not axes or any(len({(each.scale, each.size) for each in axis}) > 1 for axis in axes):
         return None
     return tuple(
         Position(
             axis[0].scale,
             nan if any(isnan(p.first) for p in axis) else min(p.first for p in axis),
             nan if any(isnan(p.last) for p in axis) else max(p.last for p in axis),
+            axis[0].size,
         )
         for axis in axes
     )
@@ -100,7 +154,7 @@ def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
     sizes = [*zip(size, call.made[-dims:], strict=True)]
     if call.name == "conv_transpose":
         return _spread(call, here, dims)
-    if call.name in ("interpolate", "pixel_shuffle"):
+    if call.name in ("interpolate", "adaptive_pool", "pixel_shuffle"):
         if call.arguments.get("align_corners"):
             steps = ((i - 1) / max(1, o - 1) for i, o in sizes)
             return tuple(each.moved(step, 0) for each, step in zip(here, steps, strict=True))
@@ -114,10 +168,8 @@ def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
 
 def _slide(call: Call, here: Positions, dims: int) -> Positions | None:
     given = call.arguments
-    kernel: Any = given["weight"].shape[2:] if "weight" in given else given.get("kernel_size")
-    padding = given.get("padding", 0)
+    kernel, padding = kernel_of(call), given.get("padding", 0)
     dilation = per_dim(given.get("dilation", 1), dims)
-    kernel = per_dim(kernel if isinstance(kernel, int) else tuple(kernel), dims)
     default = 1 if call.name == "conv" else kernel
     stride = per_dim(given.get("stride") or default, dims)
     reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
@@ -128,8 +180,7 @@ def _slide(call: Call, here: Positions, dims: int) -> Positions | None:
 
 
 def _spread(call: Call, here: Positions, dims: int) -> Positions:
-    given = call.arguments
-    kernel = tuple(given["weight"].shape[2:])
+    given, kernel = call.arguments, kernel_of(call)
     stride, padding, dilation = (
         per_dim(given.get(name, default), dims)
         for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))

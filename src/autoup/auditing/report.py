@@ -35,9 +35,12 @@ class AuditReport:
             without a forward pass or an output of as many axes. Each counts from the centre of
             its own layer: a strided convolution before it can undo it, as ``k3 s2 p1`` undoes
             what ``k3 s2 p1`` with output padding 1 shifts.
-        displaced: How far the output lies from its place over the input, convolutions, pools and
-            padding of the whole model counted, in its pixels: for each axis the least and the
-            most of all ways through the model; None where it cannot be followed.
+        displaced: How far the middle of the input lies off the middle of the output, convolutions,
+            pools and padding of the whole model counted, in pixels of the output: for each axis the
+            least and the most of all ways through the model; None where it cannot be followed.
+        stretched: How far the ends of the input lie outside of where an enlargement by the ratio
+            of the sizes puts them, in pixels of the output, one per axis: a scale that is not
+            that ratio, as cropping brings about; None likewise.
         constants: The grid in the output on constant inputs; None where it was not measured.
         notes: What the audit could not look at.
 
@@ -54,6 +57,7 @@ class AuditReport:
     multiply_adds: int | None = None
     drift: tuple[float, ...] | None = None
     displaced: tuple[tuple[float, float], ...] | None = None
+    stretched: tuple[float, ...] | None = None
     constants: ConstantGrid | None = None
     notes: tuple[str, ...] = ()
 
@@ -64,7 +68,7 @@ class AuditReport:
 
     @property
     def findings(self) -> tuple[Upsampling, ...]:
-        """The rows of severity ``"warning"`` or ``"severe"``."""
+        """The rows of severity ``"unknown"``, ``"warning"`` or ``"severe"``."""
         return tuple(row for row in self.rows if SEVERITIES.index(row.severity) >= 2)
 
     def __iter__(self) -> Iterator[Upsampling]:
@@ -97,6 +101,7 @@ class AuditReport:
             "multiply_adds": self.multiply_adds,
             "drift": None if self.drift is None else [*self.drift],
             "displaced": None if self.displaced is None else [[*each] for each in self.displaced],
+            "stretched": None if self.stretched is None else [*self.stretched],
             "constants": None
             if grid is None
             else {
@@ -140,6 +145,12 @@ class AuditReport:
             )
         elif self.displaced is not None and any(map(any, self.displaced)):
             said.append(_lies(self.displaced))
+        if self.stretched is not None and any(self.stretched):
+            ends = " x ".join(f"{each:g}" for each in map(abs, self.stretched))
+            said.append(
+                f"Scale, which is another thing: the ends of the input lie {ends} px from where the "
+                f"ratio of the sizes puts them, {_sides(self.stretched)}."
+            )
         if self.constants is not None:
             said.append(str(self.constants))
         if self.multiply_adds is not None:
@@ -165,6 +176,12 @@ def _toward(offsets: Sequence[float]) -> str:
             side = START[name] if offset < 0 else END[name]
             sides.setdefault(abs(offset), []).append(side)
     return " and ".join(f"{px:g} px toward the {' and '.join(each)}" for px, each in sides.items())
+
+
+def _sides(stretched: Sequence[float]) -> str:
+    if all(each >= 0 for each in stretched):
+        return "outward, as where borders are cropped"
+    return "inward" if all(each <= 0 for each in stretched) else "outward and inward"
 
 
 def _lies(displaced: Sequence[tuple[float, float]] | None) -> str:

@@ -13,8 +13,11 @@ class Upsampling:
     Args:
         name: Qualified name of the module, or of the function and the module that calls it.
         type: Name of the class or function.
-        kind: ``"transposed"``, ``"shuffle"`` (a convolution before ``PixelShuffle``) or
-            ``"resize"`` (``Upsample`` or ``interpolate``).
+        kind: ``"transposed"``, ``"shuffle"`` (a convolution, whose channels become blocks of
+            pixels), ``"resize"`` (``Upsample``, ``interpolate``, a pool that enlarges), ``"repeat"``
+            (pixels repeated by hand), ``"zeros"`` (zeros between pixels, with the convolution
+            behind them a transposed one), ``"unpool"``, ``"fold"`` (patches or frames added up),
+            ``"sample"`` (``grid_sample``) or ``"unknown"``.
         partner: Qualified name of the convolution before a shuffle or after a resize.
         mode: Of a resize.
         in_channels: Of the input.
@@ -40,7 +43,8 @@ class Upsampling:
         calls: How often the forward pass called it; None without one.
         seen: What a viewer will see.
         severity: ``"clean"``; ``"note"``: the counts are clean and the weights are not, or the
-            reverse; ``"warning"``: shifted; ``"severe"``: uneven or uncovered.
+            reverse; ``"unknown"``: it enlarges and how was not understood; ``"warning"``: shifted
+            or of the wrong scale; ``"severe"``: uneven or uncovered.
         remedy: What ``repair`` would do, or why it would not.
 
     Example:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from autoup.solving.flaws import AXES, flaws
 from autoup.solving.solution import Solution
 
-SEVERITIES = ("clean", "note", "warning", "severe")
+SEVERITIES = ("clean", "note", "unknown", "warning", "severe")
 BALANCED = 0.01  # Below this spread of the phase sums, no grid shows.
 
 
@@ -19,16 +19,29 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    axes: Sequence[Solution], spread: float | None, sized: bool, smoothness: int = 0
+    axes: Sequence[Solution],
+    spread: float | None,
+    sized: bool,
+    smoothness: int = 0,
+    blurs: Sequence[str] = (),
+    scaled: bool = False,
 ) -> tuple[tuple[str, ...], str]:
     """Return what a viewer will see of a transposed convolution, and how severe it is.
+
+    Args:
+        axes: Its parameters, axis by axis.
+        spread: Of its phases; None where not known.
+        sized: Whether the axes have the model's sizes.
+        smoothness: Order of its guarantee.
+        blurs: Names of what follows it and leaves nothing of its grid.
+        scaled: Whether the model as a whole has the scale that its sizes say.
 
     Example:
         >>> from autoup.auditing.counts import read_axes
         >>> judge(read_axes(None, [3], [2], [1], [1], [1]), None, sized=False)[1]
         'severe'
         >>> judge(read_axes(None, [4] * 2, [2] * 2, [1] * 2, [0] * 2, [1] * 2), 0.9, sized=False)
-        (('unequal phases, 0.9: a grid in even regions, whatever the overlap',), 'note')
+        (('unequal phases, 0.9: a grid in flat regions, whatever the overlap',), 'note')
     """
     balanced = spread is not None and spread < BALANCED
     seen: list[str] = []
@@ -37,16 +50,16 @@ def judge(
         groups.setdefault(_numbers(axis), []).append(name)
     for names in groups.values():
         axis = axes[AXES[len(axes)].index(names[0])]
-        seen += _seen(axis, names, balanced, sized, smoothness)
+        seen += _seen(axis, names, balanced, sized, smoothness, blurs)
     even, uncovered = all(axis.even for axis in axes), any(_lost(axis, sized) for axis in axes)
-    if (not even and not balanced) or uncovered:
+    if (not even and not balanced and not blurs) or uncovered:
         return tuple(seen), "severe"
+    severity = "clean"
     if not even or (spread is not None and not balanced):
+        severity = "clean" if blurs else "note"
         if even and spread is not None:
-            seen.append(f"unequal phases, {spread:.2g}: {pattern(len(axes))}, whatever the overlap")
-        severity = "note"
-    else:
-        severity = "clean"
+            shown = _by(blurs) if blurs else f"{pattern(len(axes))}, whatever the overlap"
+            seen.append(f"unequal phases, {spread:.2g}: {shown}")
     return tuple(seen), "warning" if any(axis.shift for axis in axes) else severity
 
 
@@ -55,13 +68,17 @@ def pattern(dims: int) -> str:
 
     Example:
         >>> pattern(2)
-        'a grid in even regions'
+        'a grid in flat regions'
     """
     return (
         "a pattern as long as the stride, in sound a tone"
         if dims == 1
-        else "a grid in even regions"
+        else "a grid in flat regions"
     )
+
+
+def _by(blurs: Sequence[str]) -> str:
+    return f"evened out by {' and '.join(blurs)} behind it, without response at the grid's period"
 
 
 def _numbers(axis: Solution) -> tuple[int, ...]:
@@ -76,14 +93,21 @@ def _lost(axis: Solution, sized: bool) -> int:
 
 
 def _seen(
-    axis: Solution, names: Sequence[str], balanced: bool, sized: bool, smoothness: int
+    axis: Solution,
+    names: Sequence[str],
+    balanced: bool,
+    sized: bool,
+    smoothness: int,
+    blurs: Sequence[str],
 ) -> list[str]:
     seen = flaws(axis, names, smoothness)
-    if balanced and not smoothness:
-        hides = "which these weights hide in even regions but not in texture"
+    if blurs or (balanced and not smoothness):
+        hides = "which these weights hide in flat regions but not in texture"
+        hides = _by(blurs) if blurs else hides
         seen = [each.replace("shows as a checkerboard", hides) for each in seen]
     if not _lost(axis, sized) and not min(axis.phases):
         gaps = sum(not taps for taps in axis.phases)
         seen = [each for each in seen if " dead line" not in each]
-        seen.append(f"{gaps} of every {axis.stride} lines hold nothing but the bias")
+        holds = "line holds" if gaps == 1 else "lines hold"
+        seen.append(f"{gaps} of every {axis.stride} {holds} nothing but the bias")
     return seen

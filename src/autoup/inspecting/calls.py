@@ -1,42 +1,61 @@
-"""Run a model once and write down which functions its data passes, without arithmetic.
+"""One function that data passed: its name, what it read and made, its arguments by name.
 
-The model that runs is a copy in evaluation mode which shares the parameters, and the tensors are
-fake ones that have shapes but no numbers. Where a model looks at numbers, it runs on real ones.
+PyTorch has several names for one thing: ``F.interpolate``, ``torch._C._nn.upsample_nearest2d``,
+``torch.ops.aten._upsample_nearest_exact2d``. Here each has one, without dimensions.
 """
 
-# PyTorch leaves fake tensors and function modes without types.
+# PyTorch leaves operators without types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
 import re
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.random import fork_rng
-from torch.utils.weak import WeakIdKeyDictionary
-
-from autoup.errors import first_line
-from autoup.inspecting.copies import attempt
-from autoup.inspecting.modules import modules_by_path
-from autoup.inspecting.runs import InputSizes, dtype_and_device, leaves, place, quiet, shown
+from torch import Tensor
 
 _SIGNATURES = {
     "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups",
                        "dilation"),
     "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "convolution": ("input", "weight", "bias", "stride", "padding", "dilation", "transposed",
+                    "output_padding", "groups"),
     "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
+    "upsample_linear": ("input", "output_size", "align_corners"),
     "pixel_shuffle": ("input", "upscale_factor"),
+    "fold": ("input", "output_size", "kernel_size", "dilation", "padding", "stride"),
+    "grid_sample": ("input", "grid", "mode", "padding_mode", "align_corners"),
     "transpose": ("input", "dim0", "dim1"),
     "pad": ("input", "pad", "mode", "value"),
     "avg_pool": ("input", "kernel_size", "stride", "padding"),
     "max_pool": ("input", "kernel_size", "stride", "padding", "dilation"),
 }  # fmt: skip
+_ALIASES = {
+    "_convolution": "convolution", "col2im": "fold", "grid_sampler": "grid_sample",
+    "swapaxes": "transpose", "swapdims": "transpose", "_unsafe_view": "view",
+    "adaptive_avg_pool": "adaptive_pool", "_adaptive_avg_pool": "adaptive_pool",
+    "adaptive_max_pool": "adaptive_pool", "max_pool_with_indices": "max_pool",
+    "adaptive_max_pool_with_indices": "adaptive_pool", "constant_pad_nd": "pad",
+    "reflection_pad": "pad", "replication_pad": "pad", "upsample": "interpolate",
+}  # fmt: skip
+_PARAMETERS = {"self": "input", "padding": "pad"}
+_UPSAMPLE = re.compile("_*upsample_(nearest_exact|nearest|linear|bilinear|bicubic|trilinear)(_aa)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A tensor that data made, in place of itself among the arguments of a call.
+
+    Args:
+        call: That made it; None for an input of the model.
+        index: Of the tensor among all that the call made, or of the input.
+        shape: Of the tensor.
+    """
+
+    call: "Call | None"
+    index: int
+    shape: tuple[int, ...]
 
 
 @dataclass(eq=False, slots=True)
@@ -54,6 +73,9 @@ class Call:
         users: The calls that read what it made.
         returned: Whether the model returned what it made.
         from_input: Whether it read an input of the model.
+        function: What was called.
+        inputs: What it was called with, positional and by keyword; a ``Slot`` for each tensor of
+            the data.
     """
 
     name: str
@@ -66,6 +88,8 @@ class Call:
     users: list["Call"] = field(default_factory=list)
     returned: bool = False
     from_input: bool = False
+    function: Any = None
+    inputs: tuple[Any, ...] = ()
 
 
 def per_dim(value: Any, dims: int) -> tuple[Any, ...]:
@@ -79,170 +103,94 @@ def per_dim(value: Any, dims: int) -> tuple[Any, ...]:
     return entries * dims if len(entries) == 1 else entries
 
 
-def order_of(call: Call) -> tuple[int, ...]:
-    """Return from where a permute or transpose takes each dimension.
+def kernel_of(call: Call) -> tuple[int, ...]:
+    """Return the kernel size of a convolution or a pool, one entry per axis.
 
     Example:
-        >>> order_of(Call("transpose", "", (), (2, 3, 4), (2, 4, 3), {"dim0": 1, "dim1": -1}))
-        (0, 2, 1)
+        >>> kernel_of(Call("avg_pool", "", (), (1, 1, 4, 4), (1, 1, 2, 2), {"kernel_size": 2}, 2))
+        (2, 2)
     """
-    order = [*range(len(call.shape))]
-    if call.name == "permute":
-        return tuple(order[each] for each in call.arguments["dims"])
-    one, other = call.arguments["dim0"], call.arguments["dim1"]
-    order[one], order[other] = order[other], order[one]
-    return tuple(order)
+    given = call.arguments
+    if "weight" in given:
+        return tuple(given["weight"].shape[2:])
+    return per_dim(given["kernel_size"], call.axes or len(call.shape) - 2)
 
 
-def record(model: nn.Module, sizes: InputSizes) -> list[Call]:
-    """Return the calls of one forward pass, in order.
+def shapes_of(value: Any) -> list[tuple[int, ...]]:
+    """Return the shapes of all tensors among the inputs of a call.
+
+    Example:
+        >>> shapes_of(((Slot(None, 0, (1, 8)), 2), {}))
+        [(1, 8)]
+    """
+    if isinstance(value, Slot | Tensor):
+        return [tuple(value.shape)]
+    if isinstance(value, dict):
+        value = [*value.values()]
+    return [s for each in value for s in shapes_of(each)] if isinstance(value, tuple | list) else []
+
+
+def read_call(
+    function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], ndim: int
+) -> tuple[str, int | None, dict[str, Any]]:
+    """Return a function's name without dimensions, the axes it works on, and its arguments.
 
     Args:
-        model: Of which copies run.
-        sizes: Of its inputs.
-
-    Raises:
-        ValueError: The forward pass raises.
+        function: A function, method or operator of PyTorch's.
+        args: What it was called with.
+        kwargs: By keyword.
+        ndim: Of the first tensor that it read.
 
     Example:
-        >>> [call.name for call in record(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),))]
-        ['conv']
+        >>> import torch
+        >>> x = torch.ones(1, 1, 4, 4)
+        >>> read_call(torch._C._nn.upsample_nearest2d, [x, [8, 8]], {}, 4)
+        ('interpolate', 2, {'mode': 'nearest'})
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
-
-    shared = [*model.parameters()]
-    if dtype_and_device(model)[1].type != "meta":
-        try:
-            fake = FakeTensorMode(allow_non_fake_inputs=True)
-            return attempt(model, lambda twin: _record(twin, sizes, fake), shared, "model")
-        except Exception:  # It may look at numbers: what a real run raises is what counts.
-            pass
-
-    def act(twin: nn.Module) -> list[Call]:
-        try:
-            return _record(twin, sizes)
-        except Exception as error:
-            raise ValueError(_explain(error, twin, sizes)) from error
-
-    return attempt(model, act, shared, "model")
-
-
-def _explain(error: Exception, twin: nn.Module, sizes: InputSizes) -> str:
-    """Say what failed, in which layer and line, and what to pass instead."""
-    inputs = ", ".join(f"torch.randn({size})" for size in sizes)
-    return (
-        f"model refuses an input of input_size={shown(sizes)}"
-        f"{place(error, modules_by_path(twin))}: {type(error).__name__}: {first_line(error)}. "
-        f"Pass a size for which model({inputs}) runs; where it takes something else, wrap it in a "
-        "module that makes that from a tensor."
-    )
+    whole = name_of(function)
+    digit = re.search("_?([123])d", whole)
+    name, axes = (whole.replace(digit[0], "", 1), int(digit[1])) if digit else (whole, None)
+    mode, signature = _UPSAMPLE.fullmatch(name), name
+    if mode is not None:
+        name, signature = "interpolate", "upsample_linear" if "linear" in name else ""
+    name = _ALIASES.get(name, name)
+    given = _bind(function, _SIGNATURES.get(signature if mode else name, ()), args, kwargs)
+    if mode is not None:
+        given["mode"] = mode[1].replace("_", "-")
+    if name == "convolution":
+        name = "conv_transpose" if given["transposed"] else "conv"
+        axes = given["weight"].ndim - 2
+    if name == "permute":  # As numbers or as one sequence.
+        dims = kwargs.get("dims", args[1:])
+        given["dims"] = dims[0] if len(dims) == 1 and isinstance(dims[0], Sequence) else dims
+    if name in ("interpolate", "adaptive_pool") and axes is None:
+        axes = ndim - 2
+    return name, 2 if name == "pixel_shuffle" else axes, given
 
 
-def _record(twin: nn.Module, sizes: InputSizes, fake: Any = None) -> list[Call]:
-    dtype, device = dtype_and_device(twin)
-    recorder = _Recorder()
-    with ExitStack() as stack:
-        for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.watch(twin)):
-            stack.enter_context(context)
-        if fake is not None:
-            stack.enter_context(fake)
-            stack.enter_context(_as_in_export())
-        inputs = [torch.randn(size, dtype=dtype, device=device) for size in sizes]
-        for each in inputs:
-            recorder.made[each] = None
-        with recorder:
-            returned = twin(*inputs)
-    for each in leaves(returned):
-        if call := recorder.made.get(each):
-            call.returned = True
-    return recorder.calls
+def name_of(function: Any) -> str:
+    """Return a function's own name: of a property the property's, of an operator the packet's.
+
+    Example:
+        >>> import torch
+        >>> name_of(torch.ops.aten.add_.Tensor), name_of(torch.Tensor.T.__get__)
+        ('add', 'T')
+    """
+    name = function.__name__
+    if name == "__get__":
+        name = function.__self__.__name__
+    return name if name.startswith("__") else name.partition(".")[0].rstrip("_")
 
 
-@contextmanager
-def _as_in_export() -> Generator[None]:
-    """Let libraries that ask know that tensors are fake, so that they keep none in their caches."""
-    before = torch.compiler._is_compiling_flag  # pyright: ignore
-    torch.compiler._is_compiling_flag = True  # pyright: ignore
-    try:
-        yield
-    finally:
-        torch.compiler._is_compiling_flag = before  # pyright: ignore
-
-
-def _read_name(name: str, axes: int) -> tuple[str, int | None]:
-    """Return a function's name without dimensions, and the axes it works on, given its input's."""
-    whole = name.rstrip("_")
-    kind = re.sub("[123]d$", "", whole)
-    if kind != whole:
-        return kind, int(whole[-2])
-    return kind, {"interpolate": axes, "pixel_shuffle": 2}.get(kind)
-
-
-class _Recorder(TorchFunctionMode):
-    """Writes down every function that reads what came from the inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Call] = []
-        self.made = WeakIdKeyDictionary()
-        self._paths: list[str] = []
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        read = [each for each in leaves([args, kwargs]) if each in self.made]
-        if not read:
-            return func(*args, **kwargs)
-        shape = tuple(read[0].shape)
-        made = func(*args, **kwargs)
-        tensors = [*leaves(made)]
-        if tensors:
-            self._write(func.__name__, args, kwargs, read, shape, tensors)
-        return made
-
-    def _write(
-        self, name: str, args: Any, kwargs: Any, read: Any, shape: Any, made: list[Tensor]
-    ) -> None:
-        kind, axes = _read_name(name, len(shape) - 2)
-        names = _SIGNATURES.get(kind, ())
-        arguments = {**dict(zip(names, args, strict=False)), **kwargs} if names else {}
-        if kind == "permute":  # As numbers or as one sequence.
-            dims = kwargs.get("dims", args[1:])
-            whole = len(dims) == 1 and isinstance(dims[0], Sequence)
-            arguments = {"dims": dims[0] if whole else dims}
-        weight = arguments.get("weight")
-        if weight is not None and any(weight is each for each in read[:1]):
-            return
-        arguments.pop("input", None)
-        found = dict.fromkeys(self.made[each] for each in read)
-        sources = tuple(call for call in found if call is not None)
-        path = self._paths[-1] if self._paths else ""
-        call = Call(kind, path, sources, shape, tuple(made[0].shape), arguments, axes)
-        call.from_input = None in found
-        for source in sources:
-            source.users.append(call)
-        self.calls.append(call)
-        for each in made:
-            self.made[each] = call
-
-    @contextmanager
-    def watch(self, twin: nn.Module) -> Generator[None]:
-        """Know at any time which module runs."""
-        handles: list[Any] = []
-        for path, module in modules_by_path(twin).items():
-            enter = partial(self._enter, path)
-            handles.append(module.register_forward_pre_hook(cast("Callable[..., None]", enter)))
-            handles.append(module.register_forward_hook(self._leave))
-        try:
-            yield
-        finally:
-            for each in handles:
-                each.remove()
-            self._paths.clear()
-
-    def _enter(self, path: str, *_: Any) -> None:
-        self._paths.append(path)
-
-    def _leave(self, *_: Any) -> None:
-        self._paths.pop()
+def _bind(
+    function: Any, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return arguments by name, an operator's by its schema; the input itself left out."""
+    schema = getattr(function, "_schema", None)
+    pads = names == _SIGNATURES["pad"]
+    if names and schema is not None:
+        found = [each.name for each in schema.arguments]
+        names = [_PARAMETERS.get(n, n) if pads or n == "self" else n for n in found]
+    given = dict(zip(names, args, strict=False)) | (dict(kwargs) if names else {})
+    given.pop("input", None)
+    return given

@@ -3,18 +3,27 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from torch import Tensor, nn
 
-from autoup.inspecting.calls import Call, order_of
+from autoup.inspecting.calls import Call, per_dim, shapes_of
 from autoup.inspecting.modules import modules_by_path, paths_by_module
+from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements, moves
+from autoup.inspecting.recorder import grows
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
-_KINDS = {"conv_transpose": "transposed", "pixel_shuffle": "shuffle", "interpolate": "resize"}
+_KINDS = {"conv_transpose": "transposed", "pixel_shuffle": "shuffle", "interpolate": "resize",
+          "adaptive_pool": "resize", "max_unpool": "unpool", "fold": "fold", "istft": "fold",
+          "grid_sample": "sample", "from_outside": "unknown"}  # fmt: skip
+_IF_LARGER = ("interpolate", "adaptive_pool", "grid_sample")
+# What changes a size and is no enlargement of a picture: products, transforms, padding, tokens.
+_OTHER_SIZES = {"linear", "addmm", "lstm", "gru", "rnn_tanh", "rnn_relu", "cdist", "conv", "pad",
+                "embedding", "outer", "kron", "stft", "write", "__setitem__"} | PRODUCTS  # fmt: skip
 # What stands between a convolution and a shuffle, or a resize and a convolution, and is not told.
 _NEAR = 6
 _SEEN_THROUGH = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU,
@@ -22,12 +31,25 @@ _SEEN_THROUGH = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.ReLU, nn.LeakyReLU, n
                  nn.ReflectionPad1d, nn.InstanceNorm2d, nn.GroupNorm, *NORM)  # fmt: skip
 
 
+KINDS = {
+    "transposed": "a transposed convolution",
+    "shuffle": "a convolution, whose channels are spread over blocks",
+    "resize": "interpolation, and the convolution behind it",
+    "repeat": "pixels repeated by hand, the same as nearest interpolation",
+    "zeros": "zeros between pixels, and the convolution behind them",
+    "unpool": "max unpooling",
+    "fold": "patches added up where they overlap",
+    "sample": "pixels fetched from places that are computed",
+    "unknown": "something that enlarges and is not known",
+}
+
+
 @dataclass(eq=False, slots=True)
 class Site:
     """One place where a model upsamples.
 
     Args:
-        kind: ``"transposed"``, ``"shuffle"`` or ``"resize"``.
+        kind: Of ``KINDS``.
         path: Qualified name; that of a function ends with the function's.
         module: The module; None for a function.
         calls: What it did in the forward pass, if there was one.
@@ -37,8 +59,8 @@ class Site:
         conv_uses: How often it was called in all.
         between: The modules between the two, and the names of functions.
         direct: Whether the convolution reads all that a resize makes, and nobody else does.
-        split: A shuffle's block size.
-        blurred: Whether a mean over that block follows, which evens out the phases.
+        split: A shuffle's block size along each axis; empty for other kinds.
+        moved: How pixels are moved by hand; None where one function does it all.
     """
 
     kind: str
@@ -51,19 +73,29 @@ class Site:
     conv_uses: int = 0
     between: list[Any] = field(default_factory=list[Any])
     direct: bool = False
-    split: int = 1
-    blurred: bool = False
+    split: tuple[int, ...] = ()
+    moved: Rearrangement | None = None
 
 
-def find_sites(model: nn.Module, calls: Sequence[Call] | None) -> list[Site]:
+def find_sites(
+    model: nn.Module,
+    calls: Sequence[Call] | None,
+    moved: Mapping[Call, Rearrangement] | None = None,
+) -> list[Site]:
     """Return all places in the order of the forward pass, or of the model without one.
+
+    Args:
+        model: Any module.
+        calls: Of a forward pass.
+        moved: What ``find_rearrangements`` returns for them, if it is there.
 
     Example:
         >>> [site.kind for site in find_sites(nn.Sequential(nn.PixelShuffle(2)), None)]
         ['shuffle']
     """
     modules = {module: paths[0] for module, paths in paths_by_module(model).items()}
-    found = _from_calls(model, calls or ())
+    moved = find_rearrangements(calls or ()) if moved is None else moved
+    found = _from_calls(model, calls or (), moved)
     seen = {site.module for site in found}
     before, after = _neighbours(modules)
     for module, path in modules.items():
@@ -72,7 +104,8 @@ def find_sites(model: nn.Module, calls: Sequence[Call] | None) -> list[Site]:
             site = Site(kind, path, module)
             if calls is None:
                 _pair(site, before if kind == "shuffle" else after, modules)
-            site.split = getattr(module, "upscale_factor", 1) if kind == "shuffle" else 1
+            if kind == "shuffle":
+                site.split = per_dim(getattr(module, "upscale_factor", 1), 2)
             found.append(site)
     return found
 
@@ -102,29 +135,46 @@ def is_quantised(module: nn.Module) -> bool:
     return "quantized" in kind.__module__ and kind.__name__.startswith("ConvTranspose")
 
 
-def _from_calls(model: nn.Module, calls: Sequence[Call]) -> list[Site]:
+def _from_calls(
+    model: nn.Module, calls: Sequence[Call], moved: Mapping[Call, Rearrangement]
+) -> list[Site]:
     by_path: Mapping[str, nn.Module] = modules_by_path(model)
     sites: dict[str, Site] = {}
     for call in calls:
-        kind = _KINDS.get(call.name)
-        split = 1
-        if kind is None and (split := _shuffles(call)):
-            kind = "shuffle"
-        if kind is None or (kind == "resize" and not _enlarges(call)):
+        kind = _kind_of_call(call, moved)
+        if kind is None:
             continue
         module = by_path.get(call.path)
         own = module is not None and kind_of(module) == kind
         path = call.path if own else _free(f"{call.path}.{call.name}".lstrip("."), sites)
-        site = sites.setdefault(path, Site(kind, path, module if own else None, split=split))
+        site = sites.setdefault(path, Site(kind, path, module if own else None))
         site.calls.append(call)
+        site.moved = moved.get(call)
         if kind == "shuffle":
-            site.split = call.arguments.get("upscale_factor", split)
-            site.blurred = _is_blurred(call, site.split)
-        if kind != "transposed":
+            site.split = per_dim(call.arguments.get("upscale_factor", 1), 2)
+            site.split = site.moved.stride if site.moved else site.split
+        if kind not in ("transposed", "unknown"):
             _find_convolution(site, call, by_path)
             uses = [each for each in calls if site.conv_calls and _same(each, site.conv_calls[0])]
             site.conv_uses = len(uses)
     return [*sites.values()]
+
+
+def _kind_of_call(call: Call, moved: Mapping[Call, Rearrangement]) -> str | None:
+    """Return the kind of what a function enlarges by; None for what enlarges nothing."""
+    if call in moved:
+        return None if moved[call].kind == "move" else moved[call].kind
+    if call.name in _KINDS:
+        larger = call.name not in _IF_LARGER or grows(call.shape, call.made)
+        return _KINDS[call.name] if larger else None
+    if call.name in _OTHER_SIZES or moves(call) or len(call.made) < 3:
+        return None
+    shapes = [each for each in shapes_of(call.inputs) if len(each) == len(call.made)]
+    if not shapes or "fft" in call.name:
+        return None
+    before, after = max(shapes, key=lambda each: prod(each[2:]))[2:], call.made[2:]
+    steps = {(o > i) - (o < i) for i, o in zip(before, after, strict=True)}
+    return "unknown" if 1 in steps and -1 not in steps else None
 
 
 def _free(path: str, taken: Mapping[str, Site]) -> str:
@@ -132,46 +182,13 @@ def _free(path: str, taken: Mapping[str, Site]) -> str:
     return path if path not in taken else next(each for each in numbered if each not in taken)
 
 
-def _enlarges(call: Call) -> bool:
-    return any(o > i for i, o in zip(call.shape[2:], call.made[2:], strict=True))
-
-
-def _shuffles(call: Call) -> int:
-    """Return the block size of a shuffle by hand: split the channels, permute, join; or 0.
-
-    Its phases are neighbouring channels, in any order; where they lie apart, as for TensorFlow's
-    ``depth_to_space``, it is another layer.
-    """
-    if call.name not in ("reshape", "view") or len(call.sources) != 1:
-        return 0
-    turned = call.sources[0]
-    if turned.name not in ("permute", "transpose") or len(turned.sources) != 1:
-        return 0
-    cut = turned.sources[0]
-    if (
-        cut.name not in ("reshape", "view")
-        or len(cut.shape) != len(call.made)
-        or len(call.made) < 3
-    ):
-        return 0
-    (n, channels, *small), (batch, kept, *large) = cut.shape, call.made
-    ratios = {o / i for i, o in zip(small, large, strict=True)}
-    r = int(max(ratios, default=1))
-    dims = len(small)
-    shape = (n, kept, *[r] * dims, *small)
-    fits = ratios == {r} and r > 1 and n == batch and kept * r**dims == channels
-    kept_first = [0, 1, *range(2 + dims, 2 + 2 * dims)]  # Behind each size stands a phase.
-    order = order_of(turned) if fits and tuple(cut.made) == shape else ()
-    return r if [*order[:2], *order[2::2]] == kept_first else 0
-
-
 def _find_convolution(site: Site, call: Call, by_path: Mapping[str, nn.Module]) -> None:
-    """Find the convolution beside a shuffle or a resize along the data."""
+    """Find the convolution beside a step along the data: before a shuffle, behind all others."""
     near, back, first = call, site.kind == "shuffle", len(site.calls) == 1
-    if back and call.name != "pixel_shuffle":
-        near = call.sources[0].sources[0]
+    ways = call.sources if back else call.users
+    if back and site.moved is not None:
+        ways = () if site.moved.root is None else (site.moved.root,)
     for _ in range(_NEAR):
-        ways = near.sources if back else near.users
         if len(ways) != 1 or (not back and near.returned):
             return
         near = ways[0]
@@ -191,23 +208,11 @@ def _find_convolution(site: Site, call: Call, by_path: Mapping[str, nn.Module]) 
         leaf = module is not None and not [*module.children()] and near.path
         if first:
             site.between.append(module if leaf else near.name)
+        ways = near.sources if back else near.users
 
 
 def _same(call: Call, other: Call) -> bool:
     return (call.path, call.name) == (other.path, other.name)
-
-
-def _is_blurred(call: Call, r: int) -> bool:
-    near = call
-    while len(near.users) == 1 and not near.returned:
-        near = near.users[0]
-        if near.name == "avg_pool":
-            size, stride = near.arguments.get("kernel_size"), near.arguments.get("stride")
-            sizes = {size} if isinstance(size, int) else set(size or ())
-            return sizes == {r} and stride in (1, (1,) * (len(near.made) - 2))
-        if near.name != "pad":
-            return False
-    return False
 
 
 def _neighbours(

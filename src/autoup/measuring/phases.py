@@ -62,7 +62,7 @@ def phase_spread(layer: nn.Module) -> float:
         between: Any = layer[1] if len(layer) == 3 else None
         known = between is None or isinstance(between, nn.BatchNorm2d)
         if type(last) is nn.PixelShuffle and isinstance(first, nn.Conv2d) and known:
-            return shuffle_spread(first, last.upscale_factor, between)
+            return shuffle_spread(first, last.upscale_factor**2, between)
     raise TypeError(
         "layer must be a transposed convolution or nn.Sequential(nn.Conv2d(...), "
         f"nn.PixelShuffle(r)), got {type(layer).__name__}."
@@ -145,18 +145,52 @@ def kernel_spread(weight: Tensor, stride: Sequence[int], dilation: Sequence[int]
         >>> kernel_spread(torch.tensor([[[0.5, 1.0, 0.5]]]), [2], [1])
         0.0
     """
+    return sums_spread(phase_sums(weight, stride, dilation))
+
+
+def sums_spread(sums: Tensor) -> float:
+    """Return the spread of phase sums, their phases along the axes from 2 on.
+
+    Example:
+        >>> sums_spread(torch.tensor([[[1.0, 1.0]]]))
+        0.0
+    """
+    return _relative(sums.flatten(2), None)
+
+
+def phase_sums(weight: Tensor, stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Return the sum of the taps of each phase, in double precision.
+
+    Shape:
+        - weight: ``(in_channels, out_channels / groups, *kernel_size)``
+        - output: ``(in_channels, out_channels / groups, *stride)``
+
+    Example:
+        >>> phase_sums(torch.tensor([[[1.0, 2.0, 3.0]]]), [2], [1])
+        tensor([[[4., 2.]]], dtype=torch.float64)
+    """
     sums = _exact(weight)
     for axis, (s, d) in enumerate(zip(stride, dilation, strict=True), start=2):
         taps = torch.arange(sums.shape[axis], device=sums.device)
         empty = sums.new_zeros((*sums.shape[:axis], s, *sums.shape[axis + 1 :]))
         sums = empty.index_add(axis, d * taps % s, sums)
-    return _relative(sums.flatten(2), None)
+    return sums
 
 
 def shuffle_spread(
-    conv: Any, r: int, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | None = None
+    conv: Any,
+    phases: int,
+    norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | None = None,
+    channels: Sequence[Sequence[int]] = (),
 ) -> float:
-    """Return the spread of a convolution before a shuffle by r along each axis.
+    """Return the spread of a convolution before a shuffle.
+
+    Args:
+        conv: The convolution.
+        phases: Of each channel of the output.
+        norm: Between the two.
+        channels: Those of the convolution that the phases of each channel hold; neighbouring
+            ones, as in ``PixelShuffle``, when left out.
 
     Example:
         >>> conv = nn.Conv1d(1, 2, 3)
@@ -165,24 +199,16 @@ def shuffle_spread(
         0.0
     """
     weight, bias = (kernel_in_use(conv), conv.bias) if norm is None else _fold(conv, norm)
-    return _relative(*_split_channels(weight, bias, r, conv.groups))
-
-
-def _split_channels(
-    weight: Tensor, bias: Tensor | None, r: int, groups: int
-) -> tuple[Tensor, Tensor | None]:
-    """Return sums and biases with the phases last; a shuffle takes them from adjacent channels."""
-    phases = r ** (weight.ndim - 2)
-    if weight.shape[0] % phases:
+    if not channels and weight.shape[0] % phases:
         raise ValueError(
-            f"out_channels ({weight.shape[0]}) must be a multiple of {phases} "
-            f"for PixelShuffle({r})."
+            f"out_channels ({weight.shape[0]}) must be a multiple of {phases}, the phases of each."
         )
     sums = _exact(weight).flatten(2).sum(2)
-    if groups > 1:  # Phases of one channel may read different inputs: zeros for those of others.
-        sums = torch.block_diag(*sums.chunk(groups))
-    sums = sums.unflatten(0, (-1, phases)).movedim(1, -1)
-    return sums, None if bias is None else _exact(bias).unflatten(0, (-1, phases))
+    if conv.groups > 1:  # Phases of one channel may read different inputs: zeros for those of others.
+        sums = torch.block_diag(*sums.chunk(conv.groups))
+    order = torch.tensor(channels or range(len(sums))).reshape(-1, phases)
+    biases = None if bias is None else _exact(bias)[order]
+    return _relative(sums[order].movedim(1, -1), biases)
 
 
 def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor | None]:

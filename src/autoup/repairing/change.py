@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from autoup.errors import ArtifactWarning, Refusal, first_line
-from autoup.inspecting.calls import Call, record
+from autoup.inspecting.calls import Call
 from autoup.inspecting.modules import modules_by_path, paths_by_module, paths_by_parameter
+from autoup.inspecting.recording import record
 from autoup.inspecting.runs import InputSizes
 from autoup.inspecting.sites import TRANSPOSED, Site, find_sites
 from autoup.layers.conv_transpose import AUTO, AutoConvTransposeNd
@@ -74,7 +75,7 @@ class Change:
         return found + [plan_fold(site, paths) for site in resizes]
 
     def _record(self, model: nn.Module) -> list[Call] | None:
-        return None if self.sizes is None else record(model, self.sizes)
+        return None if self.sizes is None else record(model, self.sizes).calls
 
     def _guarantee(self, model: nn.Module, journal: Journal, order: int) -> dict[str, str]:
         """Put layers that hold the guarantee in the places of plain ones."""

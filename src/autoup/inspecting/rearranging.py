@@ -1,0 +1,347 @@
+"""Pixels moved by hand: views, permutations, slices and copies that together enlarge a picture.
+
+A run of functions that only move numbers is played back on numbers that tell where each came from:
+what every pixel of its end holds is then known, whatever the functions were. Four things are told
+apart. Pixels repeat, or the channels of a pixel spread over a block, or pixels stand apart with
+zeros between them, or they are moved as they are; all else is unknown.
+"""
+
+# PyTorch leaves functions found at run time without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoup.inspecting.calls import Call, Slot
+
+_MOVES = {
+    "view", "reshape", "view_as", "reshape_as", "permute", "transpose", "movedim", "moveaxis", "t",
+    "T", "mT", "H", "mH", "adjoint", "unsqueeze", "squeeze", "expand", "expand_as", "broadcast_to",
+    "pad", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "narrow",
+    "select", "slice", "__getitem__", "split", "chunk", "unbind", "tensor_split", "unsafe_split",
+    "split_with_sizes", "repeat", "tile", "flatten", "unflatten", "ravel", "roll", "flip", "rot90",
+    "__setitem__", "copy", "write", "repeat_interleave", "index_select", "index", "as_strided",
+    "_reshape_alias", "unfold", "pixel_unshuffle",
+}  # fmt: skip
+_STILL = {"contiguous", "clone", "to", "float", "half", "bfloat16", "double", "type", "_to_copy",
+          "detach", "alias", "identity", "lift_fresh"}  # fmt: skip
+_LAST = {"linear", "addmm", "mm", "matmul", "layer_norm", "native_layer_norm", "bmm"}
+_FIRST = {"conv", "conv_transpose", "batch_norm", "instance_norm", "group_norm", "max_pool",
+          "avg_pool", "interpolate", "adaptive_pool"}  # fmt: skip
+PRODUCTS = {"matmul", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention", "mm", "__matmul__",
+             "__rmatmul__", "tensordot", "multi_head_attention_forward"}  # fmt: skip
+_MOST = 1 << 26  # Numbers to play back.
+_FAR = 200  # Functions of one run.
+
+
+@dataclass(frozen=True, slots=True)
+class Rearrangement:
+    """What a run of functions that only move numbers does to a picture.
+
+    Along each axis, height before width, a tuple has one entry.
+
+    Args:
+        kind: ``"repeat"``, ``"shuffle"``, ``"zeros"``, ``"move"`` or ``"unknown"``.
+        root: The call whose pixels are moved; None for an input of the model.
+        stride: Pixels from what stems from one pixel to what stems from the next.
+        offset: Pixels in front of what stems from the first.
+        out_size: Of the end, in pixels; where the root is a picture, what its pixels fill without
+            padding and cropping.
+        in_size: Of the root, in pixels.
+        channels: Of a shuffle: for each channel of the end the channels of the root that its
+            phases hold, first phase first; empty where they stem from several roots.
+    """
+
+    kind: str
+    root: Call | None
+    stride: tuple[int, ...] = ()
+    offset: tuple[int, ...] = ()
+    out_size: tuple[int, ...] = ()
+    in_size: tuple[int, ...] = ()
+    channels: tuple[tuple[int, ...], ...] = ()
+
+
+class _Unplayable(Exception):
+    """A run of functions needs numbers that are not there, or too many."""
+
+
+def find_rearrangements(calls: Sequence[Call]) -> dict[Call, Rearrangement]:
+    """Return what enlarges by hand, by the last call of each run, and what moves pixels on the way.
+
+    Args:
+        calls: Of one forward pass.
+
+    Example:
+        >>> find_rearrangements([])
+        {}
+    """
+    order = {call: number for number, call in enumerate(calls)}
+    found: dict[Call, Rearrangement] = {}
+    for call in calls:
+        if not moves(call) or not (call.returned or any(not moves(u) for u in call.users)):
+            continue
+        if call.users and all(moves(user) or user.name in PRODUCTS for user in call.users):
+            continue
+        members, roots = _trace(call, order, found)
+        if not roots or not _may_enlarge(call, roots):
+            continue
+        try:
+            found[call] = _read(call, roots, _play(members, roots, call))
+        except Exception:  # Whatever a function says of numbers in place of pictures.
+            found[call] = Rearrangement("unknown", roots[0].call)
+    return found
+
+
+def needs_numbers(found: Mapping[Call, Rearrangement]) -> bool:
+    """Tell whether a run could not be played back, which real tensors might change.
+
+    Example:
+        >>> needs_numbers({})
+        False
+    """
+    return any(each.kind == "unknown" for each in found.values())
+
+
+def moves(call: Call) -> bool:
+    """Tell whether a function only moves numbers.
+
+    Example:
+        >>> moves(Call("conv", "", (), (1, 1, 4, 4), (1, 1, 4, 4), {}))
+        False
+    """
+    return call.function is not None and call.name in _MOVES | _STILL
+
+
+def _slots(value: Any) -> list[Slot]:
+    if isinstance(value, Slot):
+        return [value]
+    if isinstance(value, dict):
+        return [slot for each in value.values() for slot in _slots(each)]
+    return [s for each in value for s in _slots(each)] if isinstance(value, tuple | list) else []
+
+
+def _trace(
+    end: Call, order: Mapping[Call, int], found: Mapping[Call, Rearrangement]
+) -> tuple[list[Call], list[Slot]]:
+    """Return the calls of the run that ends here, in order, and the tensors it starts from."""
+    members, roots, open_ends = {end}, dict[tuple[Call | None, int], Slot](), [end]
+    while open_ends and len(members) <= _FAR:
+        for slot in _slots(open_ends.pop().inputs):
+            if slot.call is None or not moves(slot.call) or slot.call in found:
+                roots[slot.call, slot.index] = slot
+            elif slot.call not in members:
+                members.add(slot.call)
+                open_ends.append(slot.call)
+    if open_ends:
+        return [], []
+    return sorted(members, key=order.__getitem__), [*roots.values()]
+
+
+def _may_enlarge(end: Call, roots: Sequence[Slot]) -> bool:
+    last = _ends_in_features(end)
+    before = max(_places(slot.shape, _has_features_last(slot.call)) for slot in roots)
+    return _places(end.made, last) > before
+
+
+def _places(shape: Sequence[int], last: bool) -> int:
+    """Count the pixels of a tensor, or its tokens."""
+    if len(shape) < 3:
+        return prod(shape[:-1]) if last else 1
+    return prod(shape[1:-1]) if last else prod(shape[2:])
+
+
+def _has_features_last(call: Call | None) -> bool:
+    """Tell whether features are the last axis, as of tokens, by what made them."""
+    for _ in range(_FAR):
+        if call is None or call.name in _FIRST:
+            return False
+        if call.name in _LAST:
+            return True
+        call = call.sources[0] if call.sources else None
+    return False
+
+
+def _ends_in_features(end: Call) -> bool:
+    readers = [user.name for user in end.users if not moves(user)]
+    return any(name in _LAST for name in readers) or (not readers and len(end.made) == 3
+                                                      and _has_features_last(end.sources[0]))
+
+
+def _play(members: Sequence[Call], roots: Sequence[Slot], end: Call) -> Tensor:
+    """Return the end of a run on numbers that count through all roots from 1 on."""
+    sizes = [prod(slot.shape) for slot in roots] + [prod(call.made) for call in members]
+    if max(sizes) > _MOST:
+        raise _Unplayable
+    values: dict[tuple[Call | None, int], Tensor] = {}
+    start = 1
+    for slot in roots:
+        stop = start + prod(slot.shape)
+        numbers = torch.arange(start, stop, dtype=torch.float64).reshape(slot.shape)
+        values[slot.call, slot.index] = numbers
+        start = stop
+    with torch.no_grad():
+        for call in members:
+            args, kwargs = _fill(call.inputs, values)
+            for index, each in enumerate(_apply(call, args, kwargs)):
+                values[call, index] = each
+    return values[end, 0]
+
+
+def _apply(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    if call.name in _STILL:
+        return [args[0]]
+    name = call.function.__name__
+    if name == "__setitem__" or (name.endswith("_") and not name.startswith("_")):
+        args = [args[0].clone(), *args[1:]]
+    made = call.function(*args, **kwargs)
+    if name == "__setitem__":
+        return [args[0]]
+    return [made] if isinstance(made, Tensor) else [*made]
+
+
+def _fill(value: Any, values: Mapping[tuple[Call | None, int], Tensor]) -> Any:
+    """Put numbers in the places of slots, and zeros in those of other pictures."""
+    if isinstance(value, Slot):
+        return values[value.call, value.index]
+    if isinstance(value, Tensor):
+        if value.is_floating_point() or value.is_complex():
+            return torch.zeros(value.shape, dtype=torch.float64)
+        if type(value).__name__ == "FakeTensor" or value.is_meta:
+            raise _Unplayable
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _fill(each, values) for key, each in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_fill(each, values) for each in value)
+    return value
+
+
+def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
+    """Say what the numbers at the end of a run tell."""
+    last = _ends_in_features(end)
+    spatial = [*range(1, played.ndim - 1)] if last else [*range(2, played.ndim)]
+    size = tuple(played.shape[axis] for axis in spatial)
+    numbers = played[:1].long() - 1
+    places, features, which = _decode(numbers, roots)
+    stride, first, kinds = [1] * len(spatial), [0] * len(spatial), set[str]()
+    for number, axis in enumerate(spatial):
+        if (spaced := _spaced(places, axis)) is not None:
+            stride[number], first[number] = spaced
+            kinds.add("zeros")
+            keep = torch.arange(spaced[1], places.shape[axis], spaced[0])
+            numbers, places = (each.index_select(axis, keep) for each in (numbers, places))
+            continue
+        step, start = _run(places, axis)
+        if 1 < step < places.shape[axis]:
+            stride[number], first[number] = step, start
+            kinds.add("repeat" if _run(numbers, axis)[0] == step else "shuffle")
+        elif step == 0:
+            kinds.add("unknown")
+    kind = kinds.pop() if len(kinds) == 1 else "unknown" if kinds else "move"
+    root = _main_root(roots, which)
+    known = not _has_features_last(root.call) and len(root.shape) == played.ndim and not last
+    channels: tuple[tuple[int, ...], ...] = ()
+    if kind == "shuffle" and not last:
+        channels = _phases(features, which, stride, first)
+    in_size = tuple(n // s for n, s in zip(size, stride, strict=True))
+    offset: tuple[int, ...] = ()
+    if known and kind != "unknown":
+        in_size = root.shape[2:]
+        offset = _offsets(places, in_size, stride, first, spaced=kind == "zeros")
+        size = tuple(n * s for n, s in zip(in_size, stride, strict=True))
+    return Rearrangement(kind, root.call, tuple(stride), offset, size, in_size, channels)
+
+
+def _decode(numbers: Tensor, roots: Sequence[Slot]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pixel and the feature that each number stems from, and of which root; or -1."""
+    sizes = torch.tensor([prod(slot.shape) for slot in roots])
+    stops = sizes.cumsum(0)
+    which = torch.bucketize(numbers, stops, right=True).where(numbers >= 0, -1)
+    places, features = torch.full_like(numbers, -1), torch.full_like(numbers, -1)
+    for index, slot in enumerate(roots):
+        shape = slot.shape
+        axis = len(shape) - 1 if _has_features_last(slot.call) else min(1, len(shape) - 1)
+        inner, count = prod(shape[axis + 1 :]), shape[axis]
+        local = numbers - (stops[index] - sizes[index])
+        mine = which == index
+        places = torch.where(mine, local // (count * inner) * inner + local % inner, places)
+        features = torch.where(mine, local // inner % count, features)
+    return places, features, which
+
+
+def _spaced(places: Tensor, axis: int) -> tuple[int, int] | None:
+    """Return the distance of the pixels that hold anything along an axis, and the first of them."""
+    others = [each for each in range(places.ndim) if each != axis]
+    held = (places >= 0).amax(others).nonzero().flatten()
+    gaps = held.diff()
+    if not gaps.numel() or int(gaps[0]) == 1 or bool((gaps != gaps[0]).any()):
+        return None
+    return int(gaps[0]), int(held[0])
+
+
+def _run(values: Tensor, axis: int) -> tuple[int, int]:
+    """Return how many neighbours along an axis are alike, and where the first such run starts.
+
+    0 where that differs from place to place. Of a long axis the middle half counts, which padding
+    does not reach.
+    """
+    n = values.shape[axis]
+    start, length = (n // 4, n // 2) if n >= 32 else (0, n)
+    near, far = (values.narrow(axis, start + each, length - 1) for each in (0, 1))
+    others = [each for each in range(values.ndim) if each != axis]
+    held = (near >= 0) & (far >= 0)
+    changed, alike = (((near != far) & held).amax(others), ((near == far) & held).amax(others))
+    if bool((changed & alike).any()):
+        return 0, 0
+    borders = changed.nonzero().flatten() + start + 1
+    if not borders.numel():
+        return n, 0
+    gaps = borders.diff()
+    if not gaps.numel():
+        step = max(int(borders[0]), n - int(borders[0]))
+    elif bool((gaps != gaps[0]).any()):
+        return 0, 0
+    else:
+        step = int(gaps[0])
+    return step, int(borders[0]) % step
+
+
+def _main_root(roots: Sequence[Slot], which: Tensor) -> Slot:
+    """Return the root that most pixels stem from."""
+    counts = torch.bincount(which[which >= 0].flatten(), minlength=len(roots))
+    return roots[int(counts.argmax())]
+
+
+def _phases(
+    features: Tensor, which: Tensor, stride: Sequence[int], first: Sequence[int]
+) -> tuple[tuple[int, ...], ...]:
+    """Return the channels that each block of a shuffle holds; nothing where roots differ."""
+    for axis, (step, start) in enumerate(zip(stride, first, strict=True), start=2):
+        count = (features.shape[axis] - start) // step
+        begin = start + count // 2 * step
+        features, which = (each.narrow(axis, begin, step) for each in (features, which))
+    if bool((which != which.flatten()[0]).any()):
+        return ()
+    return tuple(tuple(map(int, each)) for each in features[0].flatten(1))
+
+
+def _offsets(
+    places: Tensor, in_size: Sequence[int], stride: Sequence[int], first: Sequence[int], spaced: bool
+) -> tuple[int, ...]:
+    """Return where what stems from pixel 0 of the root begins along each axis."""
+    middle = [n // 2 if spaced else (n - f) // s // 2 * s + f
+              for n, s, f in zip(places.shape[2:], stride, first, strict=True)]  # fmt: skip
+    place = int(places[(0, 0, *middle)])
+    if place < 0:
+        return ()
+    offsets: list[int] = []
+    for n, m, s, f in zip(in_size[::-1], middle[::-1], stride[::-1], first[::-1], strict=True):
+        place, coordinate = divmod(place, n)
+        offsets.append((f + m * s if spaced else m) - s * coordinate)
+    return tuple(offsets[::-1])
