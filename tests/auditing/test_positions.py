@@ -54,9 +54,11 @@ def test_output_lies_where_the_mean_of_what_it_reads_says(seed):
     centre_out = (inside.sum(1) * y).sum() / inside.sum()
     ((low, high),) = report.displaced
     assert low == high
-    scale = expected_scale(model)
-    centred = (centre_in + 0.5) / scale - 0.5
+    scale, middle = expected_scale(model), (size - 1) / 2
+    centred = (centre_in - middle) / scale + (len(matrix) - 1) / 2
     assert float(centre_out - centred) == pytest.approx(low, abs=0.02)
+    ends = (1 / scale - len(matrix) / size) * middle
+    assert report.stretched[0] == pytest.approx(ends, abs=1e-6)
 
 
 def expected_scale(model):

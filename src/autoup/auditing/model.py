@@ -104,7 +104,7 @@ def _look(
         return report, [], blind
     places = locate(calls, dims, moved)
     end, size = places[last], last.made[-dims:]
-    if unseen := _find_unseen(calls, last, ways[last], is_known(end)):
+    if unseen := _find_unseen(calls, rows, last, is_known(end)):
         return replace(report, rows=(*rows, read_other(unseen))), [], True
     report = _follow(report, calls, sites, places, last)
     scaled = is_known(end) and not any(map(Position.is_off_scale, end, size))
@@ -115,14 +115,17 @@ def _look(
     return report, _periods(ways[last]), blind
 
 
-def _find_unseen(calls: Sequence[Call], last: Call, way: Way, known: bool) -> Site | None:
+def _find_unseen(
+    calls: Sequence[Call], rows: Sequence[Upsampling], last: Call, known: bool
+) -> Site | None:
     """Return the output as a step where it is larger than the input and nothing seen enlarges."""
-    if known or len(last.made) < 4 or prod(map(prod, way)) > 1:
+    if known or len(last.made) < 4 or any(prod(row.stride) > 1 for row in rows):
         return None
     inputs = [call.shape for call in calls if call.from_input]
-    if not any(len(each) == len(last.made) and grows(each, last.made) for each in inputs):
+    smaller = [each for each in inputs if len(each) == len(last.made) and grows(each, last.made)]
+    if not smaller or any(row.severity == "unknown" for row in rows):
         return None
-    return Site("unknown", "", None, [last])
+    return Site("unknown", "", None, [Call("output", "", (last,), smaller[0], last.made, {})])
 
 
 def _ways(

@@ -58,11 +58,10 @@ def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
             ("the data left PyTorch and came back here: what was done to them was not seen",),
             "unknown",
         )
-    return Verdict(
-        (f"it enlarges by {site.calls[0].name}, and how was not understood",),
-        "unknown",
-        "nothing; measure_grid(output, stride, target) measures what it does",
-    )
+    seen = f"it enlarges by {site.calls[0].name.strip('_')}, and how was not understood"
+    if site.calls[0].name == "output":
+        seen = "the output is larger than the input, and nothing was seen that enlarges"
+    return Verdict((seen,), "unknown", "nothing; measure_grid measures what it does to pictures")
 
 
 def _read_fold(site: Site, call: Call) -> Upsampling:

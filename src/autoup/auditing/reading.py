@@ -20,6 +20,7 @@ from autoup.inspecting.modules import (
     paths_by_module,
     paths_by_parameter,
 )
+from autoup.inspecting.runs import dtype_and_device
 from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
 from autoup.measuring.phases import phase_sums, shuffle_spread, sums_spread
 from autoup.repairing.remedies import axes_of, plan_fold, plan_growth
@@ -40,6 +41,7 @@ class Reader:
     def __init__(self, model: nn.Module, *, scaled: bool = False) -> None:
         self.lacks_numbers = False  # Whether a verdict wants for numbers that tensors had not.
         self._scaled = scaled
+        self._has_numbers = dtype_and_device(model)[1].type != "meta"
         self._paths = paths_by_module(model)
         self._owners = paths_by_parameter(model)
         self._modules = modules_by_path(model)
@@ -71,6 +73,8 @@ class Reader:
         blurs = self._evened(site, stride, sums)
         order = getattr(layer, "smoothness", 0)
         seen, severity = judge(axes, spread, sized, order, blurs, self._scaled)
+        if spread is None and self._has_numbers and severity == "clean" and not blurs:
+            seen, severity = (*seen, "phases not compared: its weights were not seen"), "note"
         remedy = plan_growth(site, self._owners, self._modules).text
         if severity == "note" and not remedy:
             remedy = "smoothness=1 keeps the phases equal at every step, and changes the output"
@@ -116,6 +120,8 @@ class Reader:
                 "note",
                 f"nothing; {_start_equal(site)}blur behind it",
             )
+        elif spread is None and self._has_numbers:
+            verdict = Verdict((f"phases not compared: {_why_unknown(site)}",), "note")
         return _even_row(site, conv, [*map(float, site.split)], verdict, spread)
 
     def _read_zeros(self, site: Site) -> Upsampling:
@@ -145,8 +151,9 @@ class Reader:
 def _start_equal(site: Site) -> str:
     """Say how a convolution before a shuffle starts from equal phases, where it can."""
     conv: Any = site.conv
-    if site.moved is not None:
-        return ""
+    channels = site.moved.channels if site.moved else ()
+    if [c for each in channels for c in sorted(each)] != [*range(sum(map(len, channels)))]:
+        return ""  # Neighbouring channels start alike, and these are no neighbours.
     if conv.out_channels % (prod(site.split) * conv.groups):
         return "its groups give the phases of a channel different inputs: "
     own = {"weight", "bias"} <= conv._parameters.keys()
@@ -157,6 +164,14 @@ def _start_equal(site: Site) -> str:
         f"equal phases{first}{', and norm.reset_parameters() the norm behind that' if norm else ''}"
         ", or "
     )
+
+
+def _why_unknown(site: Site) -> str:
+    if site.conv is None:
+        return "no convolution before them was found"
+    if site.moved is not None and not site.moved.channels:
+        return "they stem from several functions"
+    return "what stands between the convolution and them may make them differ"
 
 
 def _even_row(

@@ -254,6 +254,8 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     if known and kind != "unknown":
         in_size = root.shape[2:]
         offset = _offsets(places, in_size, stride, first, spaced=kind == "zeros")
+        if kind == "move" and not _are_moved(places, in_size, offset):
+            offset = ()
         size = tuple(n * s for n, s in zip(in_size, stride, strict=True))
     return Rearrangement(kind, root.call, tuple(stride), offset, size, in_size, channels)
 
@@ -329,6 +331,15 @@ def _phases(
     if bool((which != which.flatten()[0]).any()):
         return ()
     return tuple(tuple(map(int, each)) for each in features[0].flatten(1))
+
+
+def _are_moved(places: Tensor, in_size: Sequence[int], offset: Sequence[int]) -> bool:
+    """Tell whether all pixels of a root lie where one offset says, and none twice."""
+    wanted = torch.zeros(places.shape[2:], dtype=torch.long)
+    for axis, (n, f) in enumerate(zip(in_size, offset, strict=False)):
+        shape = [-1 if each == axis else 1 for each in range(len(in_size))]
+        wanted = wanted * n + (torch.arange(places.shape[axis + 2]) - f).view(shape)
+    return bool(offset) and bool(((places == wanted) | (places < 0)).all())
 
 
 def _offsets(

@@ -146,7 +146,8 @@ def _from_calls(
             continue
         module = by_path.get(call.path)
         own = module is not None and kind_of(module) == kind
-        path = call.path if own else _free(f"{call.path}.{call.name}".lstrip("."), sites)
+        name = "copy" if call.name == "write" else call.name.strip("_")
+        path = call.path if own else _free(f"{call.path}.{name}".lstrip("."), sites)
         site = sites.setdefault(path, Site(kind, path, module if own else None))
         site.calls.append(call)
         site.moved = moved.get(call)

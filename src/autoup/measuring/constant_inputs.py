@@ -61,13 +61,15 @@ def measure_constants(
         >>> round(measure_constants(layer, ((1, 1, 32),), [(2,)]).spread, 3)
         0.316
     """
+    if not periods:
+        raise Refusal("of no step on the way to the output a period is known")
     dtype, device = dtype_and_device(model)
     if device.type == "meta":
         raise Refusal("the model is on the meta device and has no numbers")
     found: list[tuple[float, float, tuple[int, ...], tuple[int, ...]]] = []
     for level in LEVELS:
         inputs = [torch.full(size, level, dtype=dtype, device=device) for size in sizes]
-        dims = max(map(len, periods), default=2)
+        dims = max(map(len, periods))
         try:
             made = [each for each in run(model, inputs) if _is_picture(each, dims)]
         except Exception as error:  # What ran without arithmetic need not run with it.
