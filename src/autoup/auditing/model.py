@@ -25,6 +25,8 @@ from autoup.measuring.constant_inputs import measure_constants
 
 Way = list[tuple[int, ...]]
 
+_WITHOUT_PERIOD = ("sample", "unknown")
+
 
 def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditReport:
     """Find every upsampling step of a model and tell what a viewer will see of it.
@@ -140,6 +142,7 @@ def _ways(
         call: tuple(map(round, row.stride))
         for site, row in zip(sites, rows, strict=True)
         for call in site.calls
+        if row.kind not in _WITHOUT_PERIOD
     }
     ways: dict[Call, Way] = {}
     for call in calls:
@@ -214,9 +217,7 @@ def _periods(way: Way) -> list[tuple[int, ...]]:
     return [period for period in periods if prod(period) > 1]
 
 
-def _notes(
-    sites: Sequence[Site], twin: nn.Module, recording: Recording | None
-) -> tuple[str, ...]:
+def _notes(sites: Sequence[Site], twin: nn.Module, recording: Recording | None) -> tuple[str, ...]:
     notes: list[str] = []
     if dtype_and_device(twin)[1].type == "meta":
         notes.append("The model is on the meta device: its weights were not looked at.")

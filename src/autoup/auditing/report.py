@@ -148,8 +148,8 @@ class AuditReport:
         if self.stretched is not None and any(self.stretched):
             ends = " x ".join(f"{each:g}" for each in map(abs, self.stretched))
             said.append(
-                f"Scale, which is another thing: the ends of the input lie {ends} px from where the "
-                f"ratio of the sizes puts them, {_sides(self.stretched)}."
+                f"Its scale is another matter: the ends of the input lie {ends} px from where "
+                f"the ratio of the sizes puts them, {_sides(self.stretched)}."
             )
         if self.constants is not None:
             said.append(str(self.constants))

@@ -14,10 +14,10 @@ class Upsampling:
         name: Qualified name of the module, or of the function and the module that calls it.
         type: Name of the class or function.
         kind: ``"transposed"``, ``"shuffle"`` (a convolution, whose channels become blocks of
-            pixels), ``"resize"`` (``Upsample``, ``interpolate``, a pool that enlarges), ``"repeat"``
-            (pixels repeated by hand), ``"zeros"`` (zeros between pixels, with the convolution
-            behind them a transposed one), ``"unpool"``, ``"fold"`` (patches or frames added up),
-            ``"sample"`` (``grid_sample``) or ``"unknown"``.
+            pixels), ``"resize"`` (``Upsample``, ``interpolate``, a pool that enlarges),
+            ``"repeat"`` (pixels repeated by hand), ``"zeros"`` (zeros between pixels, with the
+            convolution behind them a transposed one), ``"unpool"``, ``"fold"`` (patches or frames
+            added up), ``"sample"`` (``grid_sample``) or ``"unknown"``.
         partner: Qualified name of the convolution before a shuffle or after a resize.
         mode: Of a resize.
         in_channels: Of the input.

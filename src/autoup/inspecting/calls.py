@@ -58,7 +58,7 @@ class Slot:
     shape: tuple[int, ...]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Call:
     """One function that data passed.
 

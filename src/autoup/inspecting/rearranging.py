@@ -13,30 +13,18 @@ zeros between them, or they are moved as they are; all else is unknown.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from autoup.inspecting.calls import Call, Slot
+from autoup.inspecting.playback import moves, play_back, slots_of
 
-_MOVES = {
-    "view", "reshape", "view_as", "reshape_as", "permute", "transpose", "movedim", "moveaxis", "t",
-    "T", "mT", "H", "mH", "adjoint", "unsqueeze", "squeeze", "expand", "expand_as", "broadcast_to",
-    "pad", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "narrow",
-    "select", "slice", "__getitem__", "split", "chunk", "unbind", "tensor_split", "unsafe_split",
-    "split_with_sizes", "repeat", "tile", "flatten", "unflatten", "ravel", "roll", "flip", "rot90",
-    "__setitem__", "copy", "write", "repeat_interleave", "index_select", "index", "as_strided",
-    "_reshape_alias", "unfold", "pixel_unshuffle",
-}  # fmt: skip
-_STILL = {"contiguous", "clone", "to", "float", "half", "bfloat16", "double", "type", "_to_copy",
-          "detach", "alias", "identity", "lift_fresh"}  # fmt: skip
 _LAST = {"linear", "addmm", "mm", "matmul", "layer_norm", "native_layer_norm", "bmm"}
 _FIRST = {"conv", "conv_transpose", "batch_norm", "instance_norm", "group_norm", "max_pool",
           "avg_pool", "interpolate", "adaptive_pool"}  # fmt: skip
-PRODUCTS = {"matmul", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention", "mm", "__matmul__",
-             "__rmatmul__", "tensordot", "multi_head_attention_forward"}  # fmt: skip
-_MOST = 1 << 26  # Numbers to play back.
+PRODUCTS = {"matmul", "bmm", "baddbmm", "einsum", "mm", "__matmul__", "__rmatmul__", "tensordot",
+            "scaled_dot_product_attention", "multi_head_attention_forward"}  # fmt: skip
 _FAR = 200  # Functions of one run.
 
 
@@ -67,10 +55,6 @@ class Rearrangement:
     channels: tuple[tuple[int, ...], ...] = ()
 
 
-class _Unplayable(Exception):
-    """A run of functions needs numbers that are not there, or too many."""
-
-
 def find_rearrangements(calls: Sequence[Call]) -> dict[Call, Rearrangement]:
     """Return what enlarges by hand, by the last call of each run, and what moves pixels on the way.
 
@@ -92,7 +76,7 @@ def find_rearrangements(calls: Sequence[Call]) -> dict[Call, Rearrangement]:
         if not roots or not _may_enlarge(call, roots):
             continue
         try:
-            found[call] = _read(call, roots, _play(members, roots, call))
+            found[call] = _read(call, roots, play_back(members, roots, call))
         except Exception:  # Whatever a function says of numbers in place of pictures.
             found[call] = Rearrangement("unknown", roots[0].call)
     return found
@@ -108,31 +92,13 @@ def needs_numbers(found: Mapping[Call, Rearrangement]) -> bool:
     return any(each.kind == "unknown" for each in found.values())
 
 
-def moves(call: Call) -> bool:
-    """Tell whether a function only moves numbers.
-
-    Example:
-        >>> moves(Call("conv", "", (), (1, 1, 4, 4), (1, 1, 4, 4), {}))
-        False
-    """
-    return call.function is not None and call.name in _MOVES | _STILL
-
-
-def _slots(value: Any) -> list[Slot]:
-    if isinstance(value, Slot):
-        return [value]
-    if isinstance(value, dict):
-        return [slot for each in value.values() for slot in _slots(each)]
-    return [s for each in value for s in _slots(each)] if isinstance(value, tuple | list) else []
-
-
 def _trace(
     end: Call, order: Mapping[Call, int], found: Mapping[Call, Rearrangement]
 ) -> tuple[list[Call], list[Slot]]:
     """Return the calls of the run that ends here, in order, and the tensors it starts from."""
     members, roots, open_ends = {end}, dict[tuple[Call | None, int], Slot](), [end]
     while open_ends and len(members) <= _FAR:
-        for slot in _slots(open_ends.pop().inputs):
+        for slot in slots_of(open_ends.pop().inputs):
             if slot.call is None or not moves(slot.call) or slot.call in found:
                 roots[slot.call, slot.index] = slot
             elif slot.call not in members:
@@ -169,57 +135,9 @@ def _has_features_last(call: Call | None) -> bool:
 
 def _ends_in_features(end: Call) -> bool:
     readers = [user.name for user in end.users if not moves(user)]
-    return any(name in _LAST for name in readers) or (not readers and len(end.made) == 3
-                                                      and _has_features_last(end.sources[0]))
-
-
-def _play(members: Sequence[Call], roots: Sequence[Slot], end: Call) -> Tensor:
-    """Return the end of a run on numbers that count through all roots from 1 on."""
-    sizes = [prod(slot.shape) for slot in roots] + [prod(call.made) for call in members]
-    if max(sizes) > _MOST:
-        raise _Unplayable
-    values: dict[tuple[Call | None, int], Tensor] = {}
-    start = 1
-    for slot in roots:
-        stop = start + prod(slot.shape)
-        numbers = torch.arange(start, stop, dtype=torch.float64).reshape(slot.shape)
-        values[slot.call, slot.index] = numbers
-        start = stop
-    with torch.no_grad():
-        for call in members:
-            args, kwargs = _fill(call.inputs, values)
-            for index, each in enumerate(_apply(call, args, kwargs)):
-                values[call, index] = each
-    return values[end, 0]
-
-
-def _apply(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
-    if call.name in _STILL:
-        return [args[0]]
-    name = call.function.__name__
-    if name == "__setitem__" or (name.endswith("_") and not name.startswith("_")):
-        args = [args[0].clone(), *args[1:]]
-    made = call.function(*args, **kwargs)
-    if name == "__setitem__":
-        return [args[0]]
-    return [made] if isinstance(made, Tensor) else [*made]
-
-
-def _fill(value: Any, values: Mapping[tuple[Call | None, int], Tensor]) -> Any:
-    """Put numbers in the places of slots, and zeros in those of other pictures."""
-    if isinstance(value, Slot):
-        return values[value.call, value.index]
-    if isinstance(value, Tensor):
-        if value.is_floating_point() or value.is_complex():
-            return torch.zeros(value.shape, dtype=torch.float64)
-        if type(value).__name__ == "FakeTensor" or value.is_meta:
-            raise _Unplayable
-        return value.cpu()
-    if isinstance(value, dict):
-        return {key: _fill(each, values) for key, each in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(_fill(each, values) for each in value)
-    return value
+    return any(name in _LAST for name in readers) or (
+        not readers and len(end.made) == 3 and _has_features_last(end.sources[0])
+    )
 
 
 def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
@@ -301,7 +219,7 @@ def _run(values: Tensor, axis: int) -> tuple[int, int]:
     changed, alike = (((near != far) & held).amax(others), ((near == far) & held).amax(others))
     if bool((changed & alike).any()):
         return 0, 0
-    borders = changed.nonzero().flatten() + start + 1
+    borders = (~alike).nonzero().flatten() + start + 1
     if not borders.numel():
         return n, 0
     gaps = borders.diff()
@@ -343,7 +261,11 @@ def _are_moved(places: Tensor, in_size: Sequence[int], offset: Sequence[int]) ->
 
 
 def _offsets(
-    places: Tensor, in_size: Sequence[int], stride: Sequence[int], first: Sequence[int], spaced: bool
+    places: Tensor,
+    in_size: Sequence[int],
+    stride: Sequence[int],
+    first: Sequence[int],
+    spaced: bool,
 ) -> tuple[int, ...]:
     """Return where what stems from pixel 0 of the root begins along each axis."""
     middle = [n // 2 if spaced else (n - f) // s // 2 * s + f

@@ -209,7 +209,9 @@ class Recorder:
         if isinstance(value, dict):
             return {key: self._hold(each) for key, each in value.items()}
         if isinstance(value, tuple | list):
-            return tuple(map(self._hold, value)) if type(value) is tuple else [*map(self._hold, value)]
+            return (
+                tuple(map(self._hold, value)) if type(value) is tuple else [*map(self._hold, value)]
+            )
         return value
 
     @contextmanager

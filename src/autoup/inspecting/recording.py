@@ -29,7 +29,8 @@ from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import attempt
 from autoup.inspecting.modules import modules_by_path
 from autoup.inspecting.recorder import Recorder
-from autoup.inspecting.runs import InputSizes, dtype_and_device, leaves, place, quiet, shown
+from autoup.inspecting.runs import InputSizes, dtype_and_device, place, quiet, shown
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from autoup.inspecting.calls import Call, per_dim, shapes_of
 from autoup.inspecting.modules import modules_by_path, paths_by_module
-from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements, moves
-from autoup.inspecting.recorder import grows
+from autoup.inspecting.playback import moves
+from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -22,8 +22,8 @@ _KINDS = {"conv_transpose": "transposed", "pixel_shuffle": "shuffle", "interpola
           "grid_sample": "sample", "from_outside": "unknown"}  # fmt: skip
 _IF_LARGER = ("interpolate", "adaptive_pool", "grid_sample")
 # What changes a size and is no enlargement of a picture: products, transforms, padding, tokens.
-_OTHER_SIZES = {"linear", "addmm", "lstm", "gru", "rnn_tanh", "rnn_relu", "cdist", "conv", "pad",
-                "embedding", "outer", "kron", "stft", "write", "__setitem__"} | PRODUCTS  # fmt: skip
+_OTHER_SIZES = PRODUCTS | {"linear", "addmm", "lstm", "gru", "rnn_tanh", "rnn_relu", "cdist",
+                           "conv", "pad", "embedding", "outer", "stft"}  # fmt: skip
 # What stands between a convolution and a shuffle, or a resize and a convolution, and is not told.
 _NEAR = 6
 _SEEN_THROUGH = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU,
@@ -166,16 +166,21 @@ def _kind_of_call(call: Call, moved: Mapping[Call, Rearrangement]) -> str | None
     if call in moved:
         return None if moved[call].kind == "move" else moved[call].kind
     if call.name in _KINDS:
-        larger = call.name not in _IF_LARGER or grows(call.shape, call.made)
+        larger = call.name not in _IF_LARGER or _enlarges(call.shape, call.made)
         return _KINDS[call.name] if larger else None
     if call.name in _OTHER_SIZES or moves(call) or len(call.made) < 3:
         return None
     shapes = [each for each in shapes_of(call.inputs) if len(each) == len(call.made)]
     if not shapes or "fft" in call.name:
         return None
-    before, after = max(shapes, key=lambda each: prod(each[2:]))[2:], call.made[2:]
-    steps = {(o > i) - (o < i) for i, o in zip(before, after, strict=True)}
-    return "unknown" if 1 in steps and -1 not in steps else None
+    largest = max(shapes, key=lambda each: prod(each[2:]))
+    return "unknown" if _enlarges(largest, call.made) else None
+
+
+def _enlarges(before: Sequence[int], after: Sequence[int]) -> bool:
+    """Tell whether a spatial axis becomes longer and none shorter."""
+    steps = {(o > i) - (o < i) for i, o in zip(before[2:], after[2:], strict=True)}
+    return 1 in steps and -1 not in steps
 
 
 def _free(path: str, taken: Mapping[str, Site]) -> str:

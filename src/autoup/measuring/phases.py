@@ -204,7 +204,9 @@ def shuffle_spread(
             f"out_channels ({weight.shape[0]}) must be a multiple of {phases}, the phases of each."
         )
     sums = _exact(weight).flatten(2).sum(2)
-    if conv.groups > 1:  # Phases of one channel may read different inputs: zeros for those of others.
+    if (
+        conv.groups > 1
+    ):  # Phases of one channel may read different inputs: zeros for those of others.
         sums = torch.block_diag(*sums.chunk(conv.groups))
     order = torch.tensor(channels or range(len(sums))).reshape(-1, phases)
     biases = None if bias is None else _exact(bias)[order]
