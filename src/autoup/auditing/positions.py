@@ -96,7 +96,7 @@ def locate(
     found: dict[Call, Positions] = {}
     lost = (Position(1.0, nan, nan),) * dims
     for call in calls:
-        if call in moved:
+        if call in moved and (moved[call].offset or moved[call].kind != "move"):
             found[call] = _rearrange(call, moved[call], found, dims) or lost
             continue
         sources = [(each.made[-dims:], found[each]) for each in call.sources]

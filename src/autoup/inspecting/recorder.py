@@ -125,7 +125,9 @@ class Recorder:
         outside = not read and name in _FROM_OUTSIDE and self._left and made[0].numel() > 1
         if not read and not outside and not self._must_tell(name, tensors, made, shapes):
             return
-        first = shapes[0] if not read or name in ENLARGING or name == "conv" else read[0].shape
+        first = read[0].shape if read else shapes[0] if shapes else tuple(made[0].shape)
+        if name in ENLARGING or name == "conv":  # The input, whatever else data made.
+            first = shapes[0]
         call = Call(name, self._paths[-1], (), first, tuple(made[0].shape), given, axes)
         if outside:
             call.name = "from_outside"
