@@ -2,7 +2,9 @@
 
 The phases of a step differ at the grid frequencies r/s alone, r = 1 ... s - 1 along each axis. A
 filter behind it with no response there leaves nothing of the difference (Sugawara, Shiota & Kiya
-2018, arXiv 1806.02658), and several may share the frequencies out among them.
+2018, arXiv 1806.02658), and several may share the frequencies out among them. In flat regions what
+acts on each pixel alike keeps the period, so that it may stand between; a stride that is a multiple
+of the period sees one phase alone.
 """
 
 # PyTorch leaves fft without types.
@@ -20,7 +22,11 @@ from autoup.inspecting.modules import kernel_in_use
 from autoup.inspecting.sites import CONV, has_numbers
 from autoup.measuring.phases import phase_sums
 
-_KEEP = ("pad", "__getitem__", "narrow", "slice", "contiguous", "clone", "dropout", "identity")
+_KEEP = {"pad", "__getitem__", "narrow", "slice", "contiguous", "clone", "identity", "dropout",
+         "feature_dropout", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu",
+         "silu", "mish", "tanh", "sigmoid", "hardtanh", "hardswish", "hardsigmoid", "softplus",
+         "softsign", "logsigmoid", "clamp", "batch_norm", "instance_norm",
+         "group_norm"}  # fmt: skip
 _VIEWS = ("view", "reshape", "squeeze", "unsqueeze")
 _SILENT = 1e-4  # Of the response to constants; fixed taps in half precision keep it.
 
@@ -53,11 +59,9 @@ def evened_by(
             continue
         if near.name in _VIEWS and near.made[-len(stride) :] == near.shape[-len(stride) :]:
             continue
-        taps = _taps_of(near, len(stride), modules)
-        if taps is None:
+        quiet = _quiet(near, stride, modules)
+        if quiet is None:
             return ()
-        weight, dilation = taps
-        quiet = _silent(phase_sums(weight, stride, dilation))
         if bool((quiet & left).any()):
             names.append(near.path if near.path in modules and near.path else near.name)
         left = left & ~quiet
@@ -72,18 +76,26 @@ def _silent(sums: Tensor) -> Tensor:
     return response <= _SILENT * largest
 
 
-def _taps_of(call: Call, dims: int, modules: dict[str, Any]) -> tuple[Tensor, Any] | None:
-    """Return the taps of a filter of stride 1 and their dilation; None for anything else."""
-    given, module = call.arguments, modules.get(call.path)
-    if call.name not in ("conv", "avg_pool") or call.axes != dims:
+def _quiet(call: Call, stride: Sequence[int], modules: dict[str, Any]) -> Tensor | None:
+    """Tell at which frequencies a filter has no response; None for what is no filter."""
+    given, module, dims = call.arguments, modules.get(call.path), len(stride)
+    if call.name not in ("conv", "avg_pool", "max_pool") or call.axes != dims:
         return None
-    if set(per_dim(given.get("stride") or (1 if "weight" in given else 2), dims)) != {1}:
-        return None
-    if call.name == "avg_pool":
-        return torch.ones(1, 1, *per_dim(kernel_of(call), dims)), (1,) * dims
-    weight = kernel_in_use(module) if isinstance(module, CONV) else given["weight"]
+    kernel = kernel_of(call)
+    steps = per_dim(given.get("stride") or (1 if call.name == "conv" else kernel), dims)
+    if not any(step % s for step, s in zip(steps, stride, strict=True)):
+        return torch.ones(tuple(stride), dtype=torch.bool)
+    if call.name == "max_pool":
+        whole = all(k >= s for k, s in zip(kernel, stride, strict=True))
+        return torch.ones(tuple(stride), dtype=torch.bool) if whole else None
+    weight, dilation = torch.ones(1, 1, *kernel), (1,) * dims
+    if call.name == "conv":
+        weight = kernel_in_use(module) if isinstance(module, CONV) else given["weight"]
+        dilation = per_dim(given.get("dilation", 1), dims)
     if not has_numbers(weight):
         if type(weight).__name__ == "FakeTensor":
             raise NoNumbersError
         return None
-    return weight, per_dim(given.get("dilation", 1), dims)
+    quiet = _silent(phase_sums(weight, stride, dilation))
+    quiet[(0,) * dims] = True
+    return quiet if set(steps) == {1} or bool(quiet.all()) else None

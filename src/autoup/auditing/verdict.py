@@ -51,7 +51,8 @@ def judge(
     for names in groups.values():
         axis = axes[AXES[len(axes)].index(names[0])]
         seen += _seen(axis, names, balanced, sized, smoothness, blurs)
-    even, uncovered = all(axis.even for axis in axes), any(_lost(axis, sized) for axis in axes)
+    even = all(axis.even for axis in axes)
+    uncovered = any(_lost(axis, sized) for axis in axes if min(axis.phases) or not blurs)
     if (not even and not balanced and not blurs) or uncovered:
         return tuple(seen), "severe"
     severity = "clean"
@@ -109,5 +110,6 @@ def _seen(
         gaps = sum(not taps for taps in axis.phases)
         seen = [each for each in seen if " dead line" not in each]
         holds = "line holds" if gaps == 1 else "lines hold"
-        seen.append(f"{gaps} of every {axis.stride} {holds} nothing but the bias")
+        filled = f", {_by(blurs)}" if blurs else ""
+        seen.append(f"{gaps} of every {axis.stride} {holds} nothing but the bias{filled}")
     return seen
