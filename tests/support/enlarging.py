@@ -130,26 +130,20 @@ def _number(shape, axes):
     return torch.arange(prod(sizes), dtype=torch.float64).view(sizes).expand(shape).clone()
 
 
-def _moving(numbers, axis):
-    """Tell of each line along an axis whether the numbers on it change."""
-    if not numbers.numel():
-        return torch.zeros((), dtype=torch.bool)
-    lowest = numbers.masked_fill(numbers == HOLE, torch.inf).amin(axis, keepdim=True)
-    return lowest < numbers.amax(axis, keepdim=True)
-
-
 def _changes(numbers, axis):
-    return bool(_moving(numbers, axis).any())
+    if not numbers.numel():
+        return False
+    lowest = numbers.masked_fill(numbers == HOLE, torch.inf).amin(axis)
+    return bool((lowest < numbers.amax(axis)).any())
 
 
 def _kind_along(place, channel, axis):
     """Return in which way an axis was enlarged, by the places and channels of its neighbours."""
     length = place.shape[axis] - 1
-    moving = _moving(place, axis)
-    if length < 2 or not moving.any():
+    if length < 2 or not _changes(place, axis):
         return None
     one, next_one = place.narrow(axis, 0, length), place.narrow(axis, 1, length)
-    pairs = (one != HOLE) & (next_one != HOLE) & moving
+    pairs = (one != HOLE) & (next_one != HOLE)
     if not pairs.any():
         return "zeros"
     together = pairs & (one == next_one)
