@@ -7,7 +7,7 @@ import warnings
 import onnxruntime
 import pytest
 import torch
-from support import models
+from support import field, models
 from support.comparing import (
     distance,
     layers_of,
@@ -35,6 +35,16 @@ def test_models_keep_outputs_and_gradients(name):
     for layer in layers_of(repaired).values():
         assert not any(layer.output_padding)
         assert all(k % s == 0 for k, s in zip(layer.kernel_size, layer.stride, strict=True))
+
+
+@pytest.mark.parametrize("name", models.each(field.FIELD))
+def test_models_of_the_field_keep_outputs(name):
+    model, size = field.build(name)
+    repaired = quietly(lambda: repair(model, size))
+    inputs = [torch.randn(each) for each in (size if isinstance(size, list) else [size])]
+    with torch.no_grad():
+        before, after = (run(lambda x, m=each: m(*x), inputs) for each in (model, repaired))
+    assert distance(before, after) <= 1e-5
 
 
 def check_gradients(before, after, x, y, z, limit):
