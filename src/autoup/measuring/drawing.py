@@ -75,17 +75,14 @@ def draw_grid(
         >>> draw_grid("a grid", [row], torch.tensor([1.0, -1.0]), 1, []).title
         'a grid'
     """
-    left = MARGIN + 20 + max(width_of(f"cycles per {unit(dims, 1)}", 11), _longest(rows))
+    names = [width_of(f"cycles per {unit(dims, 1)}", 11), *(width_of(row.name) for row in rows)]
+    left = MARGIN + 20 + max(names)
     head = write(MARGIN, 28, title, 14, font_weight="bold")
     tiles, right, below = _draw_phases(phase_means, left + _PLOT + 2 * _BESIDE + 40)
     top = max(_TOP + _ROW * len(rows), below) + 28
     told, end, bottom = write_facts(notes, top)
     width = max(right, end, MARGIN + width_of(title, 15)) + MARGIN
     return draw(title, width, bottom, [head, *_draw_rows(rows, left, dims), *tiles, *told])
-
-
-def _longest(rows: Sequence[Frequency]) -> float:
-    return max(width_of(row.name) for row in rows)
 
 
 def _draw_rows(rows: Sequence[Frequency], left: float, dims: int) -> Iterator[str]:
@@ -99,13 +96,8 @@ def _draw_rows(rows: Sequence[Frequency], left: float, dims: int) -> Iterator[st
         return left + scale * (min(max(log10(max(ratio, 1e-30)), low), high) - low)
 
     yield write(MARGIN, _TOP - 16, f"cycles per {unit(dims, 1)}", 11, fill=SOFT)
-    yield write(
-        left,
-        _TOP - 32,
-        "power there (dot) and around it (lines), over the level there",
-        11,
-        fill=SOFT,
-    )
+    said = "power there (dot) and around it (lines), over the level there"
+    yield write(left, _TOP - 32, said, 11, fill=SOFT)
     for x, text in ((left + _PLOT + _BESIDE, "score"), (left + _PLOT + 2 * _BESIDE, "p-value")):
         yield write(x, _TOP - 16, text, 11, fill=SOFT, text_anchor="end")
     for decade in range(low, high + 1):
@@ -134,14 +126,10 @@ def _draw_phases(phase_means: Tensor, left: float) -> tuple[list[str], float, fl
     planes = phase_means.reshape((1,) * (3 - phase_means.ndim) + tuple(phase_means.shape))
     limit = float(planes.abs().max())
     order = planes.abs().flatten(1).amax(1).argsort(descending=True)[:_MOST_PLANES]
-    title = (
-        f"phase means, -{limit:.2g} blue to {limit:.2g} orange" if limit else "phase means: all 0"
-    )
-    elements, x, shown = (
-        [write(left, _TOP - 32, title, 11, fill=SOFT)],
-        left,
-        sorted(order.tolist()),
-    )
+    span = f", -{limit:.2g} blue to {limit:.2g} orange" if limit else ": all 0"
+    title = f"phase means{span}"
+    elements, x = [write(left, _TOP - 32, title, 11, fill=SOFT)], left
+    shown = sorted(order.tolist())
     high = _TILE if planes.shape[1] > 1 else _STRIP
     for n in shown:
         if len(planes) > 1:

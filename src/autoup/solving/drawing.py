@@ -140,10 +140,9 @@ def _draw_output(window: Window, a: float, b: float, shift: float, unit: float) 
     for y in range(first, last):
         count, phase = pixel_coverage(y, i, k, s, p, d), (y + p) % s
         x, high = shift + y * unit, _BAR * count / most if count else 12
-        fill = COLOURS[phase % len(COLOURS)]
-        look = (
-            {"fill": fill} if count else {"fill": "none", "stroke": INK, "stroke_dasharray": "2 2"}
-        )
+        look = {"fill": COLOURS[phase % len(COLOURS)]}
+        if not count:  # Nothing but the bias.
+            look = {"fill": "none", "stroke": INK, "stroke_dasharray": "2 2"}
         bar = element("rect", x=x + 0.5, y=_GROUND - high, width=unit - 1, height=high, **look)
         fits = width_of(f"{count} ", 9) <= unit
         above = write(x + unit / 2, _GROUND - high - 3, str(count), 9, text_anchor="middle")
