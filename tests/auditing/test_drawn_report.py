@@ -97,4 +97,10 @@ def test_nothing_to_draw():
     report = audit(nn.Linear(2, 2), (1, 2))
     assert Picture(report.draw()).title == str(report)
     assert "<svg" not in report._repr_html_()
-    assert "<svg" in audit(up(3, 2))._repr_html_()
+
+
+def test_a_notebook_shows_the_drawing_above_the_table():
+    report = audit(CHAIN)
+    above, table, _ = report._repr_html_().partition("<table>")
+    assert above.endswith(report.draw().svg)
+    assert table
