@@ -343,9 +343,17 @@ def draw_measured() -> None:
     titles = ["with a grid", "a detail without", "the detail with the grid"]
     figure, _ = lay_out([[picture, *details]], titles, 4)
     save(figure, "weak_grid.png")
-    drawn = autoup.measure_grid(picture, stride=2).draw()
-    drawn.set_size_inches(9, 3.4)
-    save(drawn, "measured.png")
+    autoup.measure_grid(picture, stride=2).draw().save(PICTURES / "measured.svg")
+
+
+def draw_themselves() -> None:
+    """A solution and a report, as notebooks show them."""
+    autoup.solve(7, 15).draw().save(PICTURES / "axis.svg")
+    torch.manual_seed(0)
+    numbers = {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}
+    layers = [nn.ConvTranspose2d(*each, **numbers) for each in ((64, 32), (32, 3))]
+    generator = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.Tanh())
+    autoup.audit(generator, (1, 64, 16, 16)).draw().save(PICTURES / "audit.svg")
 
 
 def draw_tutorial() -> None:
@@ -388,6 +396,7 @@ PICTURES_OF = (
     draw_smoothness,
     draw_response,
     draw_measured,
+    draw_themselves,
     draw_tutorial,
 )
 

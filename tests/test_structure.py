@@ -22,13 +22,15 @@ BELOW = {
     "errors": set(),
     "kernels": set(),
     "init": {"kernels"},
-    "solving": set(),
+    "svg": set(),
+    "table": set(),
+    "solving": {"svg"},
     "layers": {"init", "kernels", "solving"},
     "inspecting": {"layers"},
-    "measuring": {"inspecting"},
-    "decoding": {"inspecting", "layers", "solving", "init"},
+    "measuring": {"inspecting", "solving", "svg"},
+    "decoding": {"inspecting", "layers", "solving", "init", "table"},
     "repairing": {"inspecting", "layers", "solving", "init"},
-    "auditing": {"repairing", "measuring", "inspecting", "layers", "solving"},
+    "auditing": {"repairing", "measuring", "inspecting", "layers", "solving", "svg", "table"},
 }
 
 
@@ -63,7 +65,7 @@ def test_imports_point_one_way():
 
 def test_plain_integers_import_no_torch():
     for name, tree in MODULES.items():
-        if name.split(".")[1] in ("checks", "errors", "solving"):
+        if name.split(".")[1] in ("checks", "errors", "solving", "svg", "table"):
             assert not [each for each in imports(tree) if each.split(".")[0] == "torch"], name
 
 

@@ -1,12 +1,16 @@
 """What a report says, holds and iterates over."""
 
 import json
+import pickle
+import re
+from collections import Counter
 
 from support import models
 from torch import nn
 
 import autoup
 from autoup import audit
+from autoup.auditing.upsampling import cells
 
 
 def test_several_inputs_and_outputs():
@@ -28,9 +32,41 @@ def test_table_fits_100_columns_for_the_longest_names():
     model = nn.ConvTranspose3d(1, 1, (3, 13, 113), (2, 12, 112), (1, 0, 0), (1, 11, 111))
     for depth in range(12):
         model = nn.ModuleDict({f"a_rather_long_name_{depth}": model})
-    for line in str(audit(model)).splitlines():
-        assert len(line) <= 100
-    assert "…" in str(audit(model))
+    lines = str(audit(model)).splitlines()
+    assert max(map(len, lines)) <= 100
+    name = audit(model)[0].name
+    at = lines.index(f"  {name[:98]}")
+    assert lines[at + 1].strip() == name[98:196]
+
+
+def test_a_table_of_volumes_fits_100_columns_with_every_number_whole():
+    model = nn.Sequential()
+    up = nn.ConvTranspose3d(1, 1, (3, 4, 5), (1, 2, 3), 1, (0, 1, 2))
+    model.add_module(80 * "n", nn.Sequential(up, nn.Upsample(scale_factor=(1.5, 2, 2.25))))
+    report = audit(model.to("meta"), (1, 1, 16, 128, 128))
+    table = str(report).split("\n\n")[1].splitlines()
+    assert max(map(len, table)) <= 100
+    assert f"  {80 * 'n'}.0" in table
+    written = re.findall(r"[\d.]+", " ".join(table).replace(80 * "n", ""))
+    for row in report:
+        given = [each for cell in cells(row)[2:] for each in re.findall(r"[\d.]+", cell)]
+        assert not Counter(given) - Counter(written), row
+
+
+def test_a_report_and_its_rows_show_themselves_and_keep_what_values_have():
+    report = audit(nn.ConvTranspose1d(1, 1, 3, 2, 1, 1), (1, 1, 64))
+    assert repr(report) == str(report)
+    assert repr([report[0]]) == (
+        "[(model): transposed, 64 -> 128, k 3, s 2, p 1, op 1, taps 1-2, shift -0.5, "
+        f"spread {report[0].spread:.2g}, severe]"
+    )
+    assert repr(report.constants) == str(report.constants)
+    assert "the phases of the output, 2 samples, differ" in repr(report.constants)
+    twin = pickle.loads(pickle.dumps(report))
+    assert twin.rows == report.rows
+    assert str(twin) == str(report)
+    bare = audit(nn.PixelShuffle(2))[0]
+    assert repr(bare) == "(model): conv + shuffle, s 2, op 0, taps 1, shift 0, clean"
 
 
 def test_same_findings_are_told_once():

@@ -199,6 +199,22 @@ def test_one_warning_tells_the_layers_and_the_shift():
     assert "layer_4  5x4 -> 9x8" in str(caught[0].message)
 
 
+def test_the_table_of_the_warning_fits_100_columns_with_every_number_whole():
+    encoder = nn.Sequential()
+    for n in range(2):
+        encoder.add_module(f"{80 * 'n'}{n}", nn.Conv3d(1, 1, (3, 3, 5), (1, 2, 3), (1, 0, 1)))
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        decoder = mirror_decoder(encoder, (1, 1, 128, 150, 152), adjoint=True)
+    lines = str(caught[0].message).splitlines()[1:-1]
+    assert max(map(len, lines)) <= 100
+    written = " ".join(lines).split()
+    for name, layer in decoder.named_children():
+        assert f"  {name}" in lines
+        for axis in layer.solutions:
+            for number in (axis.in_size, axis.out_size):
+                assert any(str(number) in each.split("x") for each in written)
+
+
 def test_outputs_are_picked():
     def heads(m, x):
         h = m.a(x).flatten(1)

@@ -1,6 +1,6 @@
 """measure_grid on photographs: silent on clean ones, and finding weak patterns in all of them."""
 
-import sys
+import re
 from fractions import Fraction
 from itertools import product
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from PIL import Image
+from support.pictures import Picture
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -257,20 +259,76 @@ def test_reads_well():
     assert "2 residuals" in str(measure_grid(image, 2, torch.zeros_like(image)))
 
 
-def test_draws_itself():
-    image = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) + pattern("rows", 4, 64)
-    figure = measure_grid(image, 4).draw()
-    spectrum, phases = figure.axes[:2]
-    places = {tuple(np.round(c.get_offsets()[0], 3)) for c in spectrum.collections}
-    assert len(places) == 15
-    assert (0.25, -0.5) in places
-    assert "phase means" in phases.get_title()
+def test_shows_itself():
+    measured = measure_grid(torch.rand(64, 64), 2)
+    assert repr(measured) == str(measured)
+    assert measured._repr_svg_() == measured.draw().svg
 
 
-def test_draw_without_matplotlib_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match="pip install matplotlib"):
-        measure_grid(torch.rand(32, 32), 2).draw()
+@pytest.mark.parametrize("stride", [2, 4, (1, 3)])
+def test_draws_the_power_at_each_frequency_among_its_neighbours(stride):
+    image = torch.rand(60, 60, generator=torch.Generator().manual_seed(0)) + pattern("rows", 4, 60)
+    measured = measure_grid(image, stride)
+    picture = Picture(measured.draw())
+    verdict = "a grid" if measured.found() else "no grid"
+    assert picture.title == f"{str(measured).splitlines()[0]}: {verdict}"
+    rows = picture.told("")[: min(8, len(measured.scores))]
+    order = sorted(range(len(measured.scores)), key=lambda n: measured.p_values[n])
+    dots = []
+    for n, (said, parts) in zip(order, rows, strict=False):
+        name, power = said.split(": ")
+        assert name == ", ".join(map(str, measured.frequencies[n]))
+        at = tuple(
+            int(f * size)
+            for f, size in zip(measured.frequencies[n], measured.spectrum.shape, strict=True)
+        )
+        y, x = ((torch.arange(-8, 9) + place) % 60 for place in at)
+        around = measured.spectrum[y][:, x].flatten().median() / np.log(2)
+        level = float(measured.spectrum[at]) / float(power.split()[0])
+        assert level >= 0.9 * float(around), "the median around, or a larger one along an axis"
+        assert 0.99 * measured.scores[n] <= float(power.split()[0]) <= 3 * measured.scores[n]
+        (dot,) = (each for tag, each in parts if tag == "circle")
+        dots.append((float(power.split()[0]), float(dot.get("cx"))))
+        found = measured.p_values[n] * len(order) < 0.01
+        assert dot.get("fill") == ("#d55e00" if found else "#0072b2")
+        assert f"{measured.scores[n]:.3g}" in [e.text for tag, e in parts if tag == "text"]
+    assert len(dots) == min(8, len(order))
+    assert sorted(dots) == sorted(dots, key=lambda dot: (dot[1], dot[0]))
+    assert picture.stays_inside()
+
+
+def test_draws_the_phases_as_they_are_in_the_picture():
+    image = torch.rand(60, 60, generator=torch.Generator().manual_seed(0))
+    measured = measure_grid(image + 0.3 * (torch.arange(60) % 3 == 0), 3)
+    cells = Picture(measured.draw()).told("phase ")
+    assert len(cells) == 9 * 9
+    for said, ((_, cell),) in cells:
+        place, mean = said.removeprefix("phase ").split(": ")
+        y, x = map(int, place.split(", "))
+        assert float(mean) == pytest.approx(float(measured.phase_means[y, x]), abs=1e-3)
+        red, blue = (int(cell.get("fill")[at : at + 2], 16) for at in (1, 5))
+        assert (red > blue) == (float(mean) > 0) == (x == 0)
+
+
+def test_draws_what_has_nothing_to_draw():
+    picture = Picture(measure_grid(torch.zeros(64, 64), 2).draw())
+    assert "phase means: all 0" in picture.texts
+    assert picture.stays_inside()
+    many = Picture(measure_grid(torch.rand(400, 400), 40).draw())
+    assert "shown: the first 32 phases of an axis" in many.texts
+    assert len(many.told("phase ")) == 32 * 32
+    assert many.stays_inside()
+
+
+def test_a_drawing_tells_where_powers_are_not_those_of_the_scores():
+    image = torch.rand(3, 40, 40).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    texts = " ".join(Picture(measure_grid(image, 2).draw()).texts)
+    assert "means over batch and channels" in texts
+    assert "blocks that repeat" in texts
+    texts = " ".join(Picture(measure_grid(torch.rand(80, 80), 2).draw()).texts)
+    assert "means over" not in texts
+    assert "the channel" not in texts
+    assert "blocks that repeat" not in texts
 
 
 @pytest.mark.parametrize(
@@ -288,3 +346,90 @@ def test_draw_without_matplotlib_says_what_to_install(monkeypatch):
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call(torch.rand(32, 32))
+
+
+def colours():
+    return skimage.data.astronaut()
+
+
+SLIPS = {
+    "channels last": (colours(), "channels last"),
+    "a batch of channels last": (torch.rand(2, 64, 64, 3), "channels last"),
+    "a PIL image": (Image.fromarray(colours()), "a PIL image of mode RGB"),
+    "a grey PIL image": (Image.fromarray(colours()).convert("L"), "a PIL image of mode L"),
+    "a palette": (Image.fromarray(colours()).convert("P"), "a PIL image of mode P"),
+    "with alpha": (Image.fromarray(colours()).convert("RGBA"), "a PIL image of mode RGBA"),
+    "16 bits": (Image.new("I;16", (64, 64)), "a PIL image of mode I;16"),
+    "floats": (Image.new("F", (64, 64)), "a PIL image of mode F"),
+    "two tones": (Image.new("1", (64, 64)), "a PIL image of mode 1"),
+    "tensors": ([torch.rand(3, 64, 64)] * 2, "a list of 2, one a Tensor"),
+    "grey tensors": ((torch.rand(64, 64),) * 2, "a tuple of 2, one a Tensor"),
+    "arrays": ([colours()] * 2, "a list of 2, one a ndarray"),
+    "grey arrays": ([colours()[..., 0]] * 2, "a list of 2, one a ndarray"),
+    "PIL images": ([Image.fromarray(colours())] * 2, "a list of 2, one a Image"),
+    "grey PIL images": ([Image.new("L", (64, 64))] * 2, "a list of 2, one a Image"),
+}
+
+
+@pytest.mark.parametrize(("image", "words"), SLIPS.values(), ids=SLIPS)
+def test_what_is_passed_by_mistake_is_named_with_the_call_that_works(image, words):
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)) as caught:
+        measure_grid(image, 2)
+    call = str(caught.value).rpartition(": pass ")[2].removesuffix(".")
+    made = eval(call, {"torch": torch, "np": np, "image": image})
+    assert measure_grid(made, 2).p_value <= 1
+    several = isinstance(image, list | tuple) or getattr(image, "ndim", 3) == 4
+    first = image[0] if several else image
+    bands = len(first.getbands()) if hasattr(first, "getbands") else 3
+    bands = 3 if getattr(first, "mode", "") == "P" else bands
+    bands = 1 if "grey" in words or getattr(first, "ndim", 3) == 2 else bands
+    measured = measure_grid(made, 2)
+    assert (measured.count, measured.channels) == (2 if several else 1, bands)
+    if "PIL" in words and "F" not in words and "I;16" not in words:
+        assert float(made.double().max()) <= 1
+
+
+def test_the_name_of_a_file_is_answered_with_what_opens_it(tmp_path):
+    path = tmp_path / "astronaut.png"
+    Image.fromarray(colours()).save(path)
+    for given in (path, str(path)):
+        with pytest.raises(TypeError, match=r"the name of a file, '.*astronaut\.png'") as caught:
+            measure_grid(given, 2)
+        call = str(caught.value).rpartition(": pass ")[2].removesuffix(".")
+        import PIL
+
+        made = eval(call, {"torch": torch, "np": np, "PIL": PIL})
+        assert torch.equal(made, torch.tensor(colours()).permute(2, 0, 1) / 255)
+
+
+def test_signals_and_volumes_with_channels_last():
+    for shape, dims, order in (((512, 2), 1, (1, 0)), ((24, 24, 30, 1), 3, (3, 0, 1, 2))):
+        with pytest.raises(ValueError, match=re.escape(f"pass image.permute{order}.")):
+            measure_grid(torch.rand(shape), 2, dims=dims)
+        assert measure_grid(torch.rand(shape).permute(order), 2, dims=dims).channels == shape[-1]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ({"pixels": 1, "label": 2}, r"a dict of 'pixels', 'label': pass image\[...\]"),
+        ([torch.rand(4, 3, 64, 64), torch.rand(4)], r"as image\[0\]; they have different shapes"),
+        ((7, torch.rand(3, 64, 64)), r"as image\[1\]; they have different"),
+        (None, "must be a tensor of shape .*, got NoneType"),
+        (object(), "got object"),
+    ],
+)
+def test_what_no_call_makes_a_picture_of_is_named(image, words):
+    with pytest.raises(TypeError, match=words):
+        measure_grid(image, 2)
+
+
+def test_an_image_and_a_target_of_other_scales_are_refused():
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    whole = (255 * image).byte()
+    for given, target, name in ((image, whole, "target"), (whole.numpy(), image, "image")):
+        with pytest.raises(ValueError, match=rf"{name} holds integers up to 25.*pass {name} / 255"):
+            measure_grid(given, 2, target)
+    assert measure_grid(image, 2, whole / 255).measured == "residual"
+    assert measure_grid(255 * image, 2, whole).measured == "residual"
+    assert measure_grid(image > 0.5, 2, image).measured == "residual"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.pictures import Picture
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -280,7 +281,7 @@ def test_whole_periods_from_the_first_pixel_on_are_measured(ecg, volumes):
 def test_reads_well():
     signals = torch.rand(3, 1, 512, generator=torch.Generator().manual_seed(0))
     lines = str(signal_grid(signals, 2)).splitlines()
-    assert lines[0] == "Grid of 2 px in 3 signals"
+    assert lines[0] == "Grid of 2 samples in 3 signals"
     assert lines[2].split()[0] == "1/2"
     assert "of the standard deviation of the signals" in lines[-2]
     text = str(volume_grid(torch.rand(16, 16, 16), 2))
@@ -294,34 +295,32 @@ def test_reads_well():
 
 def test_draws_a_signal():
     signal = torch.rand(512) + 0.3 * (torch.arange(512) % 5 == 0)
-    line, phases = signal_grid(signal, 5).draw().axes
-    marked = [float(np.asarray(each.get_xdata())[0]) for each in line.lines[1:]]
-    assert sorted(marked) == pytest.approx([0.2, 0.4])
-    assert len(phases.patches) == 5
-    assert "phase means of the signal" in phases.get_title()
+    measured = signal_grid(signal, 5)
+    picture = Picture(measured.draw())
+    assert picture.title.startswith("Grid of 5 samples in 1 signal")
+    assert "cycles per sample" in picture.texts
+    assert {"1/5", "2/5"} <= {*picture.texts}
+    cells = picture.told("phase 0, ")
+    assert len(cells) == 10
+    places = [float(cell.get("x")) for _, ((_, cell),) in cells]
+    assert places == sorted(places)
+    means = [float(said.split(": ")[1]) for said, _ in cells]
+    assert means == pytest.approx([*measured.phase_means.tolist()] * 2, abs=1e-3)
+    assert picture.stays_inside()
 
 
-def test_draws_the_telling_plane_of_a_volume():
-    z, y = torch.arange(24).view(-1, 1, 1), torch.arange(24).view(-1, 1)
-    volume = torch.rand(24, 24, 30, generator=torch.Generator().manual_seed(0))
-    measured = volume_grid(volume + 0.5 * torch.cos(2 * torch.pi * (z + y) / 3), 3)
-    figure = measured.draw()
-    plane, phases = figure.axes[:2]
-    assert "at 1/3 in depth" in plane.get_title()
-    phase = int(phases.get_title().split("at phase ")[1][0])
-    tile = np.asarray(phases.images[0].get_array())
-    assert np.allclose(tile, measured.phase_means[phase].repeat(2, 2).numpy())
-    assert tile.max() == pytest.approx(float(measured.phase_means.abs().max()))
-    shown = np.asarray(plane.images[0].get_array())
-    expected = torch.fft.fftshift(measured.spectrum[8]).log10()
-    assert np.allclose(shown, expected.numpy())
-    assert plane.images[0].get_extent()[2] == pytest.approx(0.5 - 0.5 / 24)
-    places = {tuple(np.round(each.get_offsets()[0], 3)) for each in plane.collections}
-    assert places == {(y, x) for y in (-0.333, 0, 0.333) for x in (-0.333, 0, 0.333)}
-    figure.canvas.draw()
-    plane = volume_grid(volume + 0.5 * torch.cos(2 * torch.pi * y / 3), 3).draw().axes[0]
-    assert "at 0 in depth" in plane.get_title()
-    assert len({tuple(np.round(each.get_offsets()[0], 3)) for each in plane.collections}) == 8
+def test_draws_the_telling_planes_of_a_volume():
+    z, y = torch.arange(30).view(-1, 1, 1), torch.arange(30).view(-1, 1)
+    volume = torch.rand(30, 30, 30, generator=torch.Generator().manual_seed(0))
+    measured = volume_grid(volume + 0.5 * (z % 5 == 3) * (y % 5 == 1), 5)
+    picture = Picture(measured.draw())
+    titles = [text for text in picture.texts if text.endswith("in depth")]
+    strong = measured.phase_means.abs().amax((1, 2)).argsort(descending=True)[:4]
+    assert titles == [f"phase {n} in depth" for n in sorted(strong.tolist())]
+    assert "phase 3 in depth" in titles
+    assert "shown: 4 of 5 planes" in picture.texts
+    assert len(picture.told("phase ")) == 4 * 10 * 10
+    assert picture.stays_inside()
 
 
 @pytest.mark.parametrize(
@@ -351,9 +350,9 @@ def test_draws_the_telling_plane_of_a_volume():
         (
             lambda x: measure_grid(x, 20, dims=1),
             ValueError,
-            "300 px long, and a stride of 20 takes 480",
+            "300 samples long, and a stride of 20 takes 480",
         ),
-        (lambda x: measure_grid(x[:200], 2, dims=1), ValueError, "takes 256 px or more"),
+        (lambda x: measure_grid(x[:200], 2, dims=1), ValueError, "takes 256 samples or more"),
         (lambda x: measure_grid(x.view(3, 100), 2), ValueError, "3 px high.*dims, here 2: dims=1"),
         (lambda x: measure_grid(x.view(3, 10, 10), 2, dims=3), ValueError, "3 px deep"),
         (lambda x: measure_grid(x, (1,)), ValueError, "stride must be at least 2"),

@@ -1,16 +1,17 @@
 """Write an audit as HTML that needs nothing from elsewhere."""
 
 from collections.abc import Sequence
-from html import escape
 
-_COLOURS = {"clean": "#2e7d32", "note": "#546e7a", "warning": "#b26a00", "severe": "#b71c1c"}
+from autoup.auditing.drawing import COLOURS
+from autoup.svg import element, escape
+
 _STYLE = (
     ".autoup{font:13px/1.5 system-ui,sans-serif}"
     ".autoup table{border-collapse:collapse;margin:.5em 0}"
     ".autoup th,.autoup td{text-align:left;vertical-align:top;padding:.2em .7em .2em 0;"
     "border-bottom:1px solid #8884}"
     ".autoup .said{color:#777;border:0;padding-bottom:.6em}"
-    ".autoup svg{display:block;margin:.2em 0}"
+    ".autoup svg{display:block;margin:.4em 0}"
 )
 _WIDE, _HIGH = 6, 36
 _MOST_BARS = 96
@@ -18,27 +19,32 @@ _MOST_BARS = 96
 Row = tuple[Sequence[str], str, Sequence[Sequence[int]], Sequence[str]]
 
 
-def render(title: str, header: Sequence[str], rows: Sequence[Row], footer: Sequence[str]) -> str:
+def render(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Row],
+    footer: Sequence[str],
+    picture: str = "",
+) -> str:
     """Return a table; every text is escaped.
 
     Args:
-        title: The first line.
+        title: The first line, where no picture has it.
         header: Names of the columns.
         rows: For each the cells, the severity, the coverage along each axis, and more to say.
         footer: Lines below the table.
+        picture: What stands above the table, SVG with the title.
 
     Example:
         >>> "<b>" in render("<b>", ["layer"], [(["<b>"], "clean", [[1, 2]], ["<b>"])], [])
         False
     """
-    head = "".join(f"<th>{escape(name)}</th>" for name in [*header, "coverage"])
+    names = "".join(f"<th>{escape(name)}</th>" for name in [*header, "coverage"])
     body = "".join(_row(*row) for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+    table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
     below = "".join(f"<p>{escape(text)}</p>" for text in footer)
-    return (
-        f'<div class="autoup"><style>{_STYLE}</style><p><strong>{escape(title)}</strong></p>'
-        f"{table}{below}</div>"
-    )
+    head = picture or f"<p><strong>{escape(title)}</strong></p>"
+    return f'<div class="autoup"><style>{_STYLE}</style>{head}{table}{below}</div>'
 
 
 def page(title: str, content: str) -> str:
@@ -63,8 +69,7 @@ def draw_coverage(counts: Sequence[int]) -> str:
     """
     shown, most = counts[:_MOST_BARS], max([1, *counts])
     bars = "".join(
-        f'<rect x="{place * _WIDE}" y="{_HIGH - height:g}" '
-        f'width="{_WIDE - 1}" height="{height:g}"/>'
+        element("rect", x=place * _WIDE, y=_HIGH - height, width=_WIDE - 1, height=height)
         for place, count in enumerate(shown)
         if (height := max(1.0, round(_HIGH * count / most, 1)))
     )
@@ -78,7 +83,7 @@ def draw_coverage(counts: Sequence[int]) -> str:
 def _row(
     cells: Sequence[str], severity: str, drawn: Sequence[Sequence[int]], said: Sequence[str]
 ) -> str:
-    colour = _COLOURS[severity]
+    colour = COLOURS[severity]
     fields = "".join(f"<td>{escape(cell)}</td>" for cell in cells[:-1])
     fields += f'<td style="color:{colour}">{escape(cells[-1])}</td>'
     fields += f'<td style="color:{colour}">{"".join(map(draw_coverage, drawn)) or "-"}</td>'

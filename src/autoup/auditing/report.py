@@ -6,17 +6,16 @@ from textwrap import wrap
 from typing import Any, overload
 
 from autoup.auditing.counts import read_axes
-from autoup.auditing.upsampling import Upsampling
+from autoup.auditing.drawing import draw_steps
+from autoup.auditing.html import render
+from autoup.auditing.upsampling import HEADER, Upsampling, cells
 from autoup.auditing.verdict import SEVERITIES
 from autoup.measuring.constant_inputs import ConstantGrid
 from autoup.solving.flaws import AXES, END, START
+from autoup.svg import Drawing
+from autoup.table import lay_out
 
-HEADER = (
-    "layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict"
-)  # fmt: skip
-_WIDTH = 100
 _TEXT = 90
-_SHORTEST_NAME = 16
 _MOST_NAMES = 6
 
 
@@ -116,7 +115,7 @@ class AuditReport:
     def __str__(self) -> str:
         lines = [self.summary()]
         if self.rows:
-            lines += ["", *_lay_out([HEADER, *(cells(row) for row in self.rows)]), ""]
+            lines += ["", *lay_out([HEADER, *map(cells, self.rows)]), ""]
         told: dict[tuple[str, ...], list[str]] = {}
         for row in self.rows:
             if row.severity != "clean" or row.remedy:
@@ -125,6 +124,8 @@ class AuditReport:
             lines += _explain(names, severity, texts)
         lines += [line for text in self.footer() for line in wrap(text, _TEXT)]
         return "\n".join(lines).rstrip()
+
+    __repr__ = __str__
 
     def summary(self) -> str:
         """Return the first line."""
@@ -158,14 +159,26 @@ class AuditReport:
         return [*said, *self.notes]
 
     def _repr_html_(self) -> str:
-        from autoup.auditing.html import render  # Python's own html takes long, and few need it.
-
         return render(
             self.summary(),
             HEADER,
             [(cells(row), row.severity, drawings(row), details(row)) for row in self.rows],
             self.footer(),
+            self.draw().svg if self.rows else "",
         )
+
+    def draw(self) -> Drawing:
+        """Return the steps as a chain: sizes, shifts and verdicts, and where the output lies.
+
+        A notebook shows the drawing, ``.save("audit.svg")`` writes it.
+
+        Example:
+            >>> import autoup, torch
+            >>> autoup.audit(torch.nn.ConvTranspose2d(8, 4, 3, 2, 1, 1)).draw()
+            Drawing of ConvTranspose2d: 1 upsampling step, 1 not clean.; \
+.save("drawing.svg") writes it
+        """
+        return draw_steps(self.summary(), self.rows, self.drift, self.displaced, self.notes)
 
 
 def _toward(offsets: Sequence[float]) -> str:
@@ -196,26 +209,6 @@ def _lies(displaced: Sequence[tuple[float, float]] | None) -> str:
     return f"With the whole model counted, it lies {where}."
 
 
-def cells(row: Upsampling) -> tuple[str, ...]:
-    """Return one row of the table, in the order of ``HEADER``."""
-    kind = {"transposed": "transposed", "shuffle": "conv + shuffle"}.get(row.kind)
-    taps = [_range(phases) for phases in row.phases]
-    sizes = "" if row.in_size is None else f"{_each(row.in_size)} -> {_each(row.out_size or ())}"
-    return (
-        row.name or "(model)",
-        kind or f"{row.mode}" + (" + conv" if row.partner else ""),
-        sizes or "-",
-        _each(row.kernel_size or ()) or "-",
-        _each(row.stride),
-        _each(row.padding or ()) or "-",
-        _each(row.output_padding) or "-",
-        _each(taps),
-        _each(row.shift),
-        "-" if row.spread is None else f"{row.spread:.2g}",
-        row.severity,
-    )
-
-
 def details(row: Upsampling) -> list[str]:
     """Return what a viewer sees, and the remedy."""
     lines = [f"Seen: {'; '.join(row.seen)}."] if row.seen else []
@@ -229,38 +222,6 @@ def drawings(row: Upsampling) -> list[tuple[int, ...]]:
     stride = [int(s) for s in row.stride]
     axes = read_axes(None, row.kernel_size, stride, row.padding, row.output_padding, row.dilation)
     return [axis.coverage for axis in dict.fromkeys(axes)]
-
-
-def _range(phases: Sequence[int]) -> str:
-    least, most = min(phases), max(phases)
-    return f"{least}" if least == most else f"{least}-{most}"
-
-
-def _each(values: Sequence[Any]) -> str:
-    """Join one entry per axis, or say it once where all are the same."""
-    shown = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
-    return shown[0] if len(set(shown)) == 1 else "x".join(shown)
-
-
-def _lay_out(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out columns; names and steps give way where the line would be longer than it may."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    room = _WIDTH - 2 * len(widths)
-    widths[0] = max(min(widths[0], _SHORTEST_NAME), min(widths[0], room - sum(widths[1:])))
-    while sum(widths) > room:
-        widths[widths.index(max(widths))] -= 1
-    lines = [
-        "  ".join(
-            _shorten(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)
-        )
-        for row in rows
-    ]
-    return [f"  {line}".rstrip() for line in lines]
-
-
-def _shorten(text: str, width: int) -> str:
-    """Keep the end of a text, where qualified names differ."""
-    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
 
 
 def _explain(names: Sequence[str], severity: str, texts: Sequence[str]) -> list[str]:

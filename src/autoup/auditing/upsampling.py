@@ -1,7 +1,14 @@
 """One upsampling step of a model, as an audit tells of it: a row of the report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from autoup.table import join_axes
+
+HEADER = (
+    "layer", "step", "in -> out", "k", "s", "p", "op", "taps", "shift", "spread", "verdict"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,12 @@ class Upsampling:
     severity: str
     remedy: str
 
+    def __repr__(self) -> str:
+        layer, step, sizes, *numbers, verdict = cells(self)
+        named = [f"{name} {each}" for name, each in zip(HEADER[3:], numbers, strict=False)]
+        told = [each for each in (step, sizes, *named, verdict) if each.split()[-1] != "-"]
+        return f"{layer}: {', '.join(told)}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as what JSON holds.
 
@@ -91,6 +104,38 @@ class Upsampling:
             [[2, 1]]
         """
         return _plain(asdict(self))
+
+
+def cells(row: Upsampling) -> tuple[str, ...]:
+    """Return a row of the table, in the order of ``HEADER``.
+
+    Example:
+        >>> import autoup, torch
+        >>> cells(autoup.audit(torch.nn.ConvTranspose1d(1, 1, 3, 2))[0])[3:8]
+        ('3', '2', '0', '0', '1-2')
+    """
+    kind = {"transposed": "transposed", "shuffle": "conv + shuffle"}.get(row.kind)
+    sizes = ""
+    if row.in_size is not None:
+        sizes = f"{join_axes(row.in_size)} -> {join_axes(row.out_size or ())}"
+    return (
+        row.name or "(model)",
+        kind or f"{row.mode}" + (" + conv" if row.partner else ""),
+        sizes or "-",
+        join_axes(row.kernel_size or ()) or "-",
+        join_axes(row.stride),
+        join_axes(row.padding or ()) or "-",
+        join_axes(row.output_padding) or "-",
+        join_axes([_range(phases) for phases in row.phases]),
+        join_axes(row.shift),
+        "-" if row.spread is None else f"{row.spread:.2g}",
+        row.severity,
+    )
+
+
+def _range(phases: Sequence[int]) -> str:
+    least, most = min(phases), max(phases)
+    return f"{least}" if least == most else f"{least}-{most}"
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.solving import overlap
 from autoup.solving.flaws import AXES, START, flaws
 from autoup.solving.solution import Solution
+from autoup.table import lay_out
 
 _HEADER = ("layer", "in -> out", "kernel", "stride", "output padding", "taps a pixel", "shift px")
 
@@ -36,9 +37,10 @@ def warn_of_artifacts(decoder: nn.Module, input_size: Sequence[int]) -> None:
     sizes = tuple(input_size[2:])
     drifts = _drifts([layer.solutions for layer in layers.values()], len(sizes))
     rows = [_HEADER, *(_row(name, layer.solutions) for name, layer in flawed.items())]
+    table = "\n".join(lay_out(rows))
     warn(
         f"mirror_decoder: {len(flawed)} of {len(layers)} transposed convolutions are not clean.\n"
-        f"{_align(rows)}\n"
+        f"{table}\n"
         f"{_describe(drifts)}{_advice(layers, input_size)}"
     )
 
@@ -78,12 +80,6 @@ def _row(name: str, solutions: Sequence[Solution]) -> tuple[str, ...]:
         "x".join(taps),
         ", ".join(f"{axis.shift:g}" for axis in solutions),
     )
-
-
-def _align(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join(f"  {line}" for line in lines)
 
 
 def _advice(layers: dict[str, AutoConvTransposeNd], input_size: Sequence[int]) -> str:

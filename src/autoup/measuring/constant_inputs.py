@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autoup.errors import Refusal, first_line
 from autoup.inspecting.runs import InputSizes, dtype_and_device, run
+from autoup.solving.flaws import unit
 
 LEVELS = (-1.0, 0.5, 1.0, 2.0)
 _PERIODS = 6  # As many periods a picture must hold inside of its border.
@@ -35,11 +36,13 @@ class ConstantGrid:
     out_size: tuple[int, ...]
 
     def __str__(self) -> str:
-        period = " x ".join(map(str, self.period))
+        period = f"{' x '.join(map(str, self.period))} {unit(len(self.period))}"
         return (
-            f"On constant inputs (-1 to 2) the phases of the output, {period} px, differ by "
+            f"On constant inputs (-1 to 2) the phases of the output, {period}, differ by "
             f"{self.spread:.2g} of its rms, at most (input {self.level:g})."
         )
+
+    __repr__ = __str__
 
 
 def measure_constants(

@@ -1,94 +1,162 @@
-"""Draw the spectrum of what was measured, with its grid frequencies, and its phase means."""
+"""Draw what was measured: the power at each grid frequency among its neighbours', the phase means.
 
-# PyTorch leaves fft without types.
+One drawing serves signals, pictures and volumes: frequencies are rows, and phases tiles, of a
+volume a tile for each phase in depth.
+"""
+
+# PyTorch leaves tolist without types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import ceil, floor, log10
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-Frequency = Sequence[Any]
+from autoup.solving.flaws import unit
+from autoup.svg import (
+    COLOURS,
+    MARGIN,
+    RULE,
+    SOFT,
+    Drawing,
+    draw,
+    element,
+    tell,
+    width_of,
+    write,
+    write_facts,
+)
+
+_LOW, _HIGH = (0, 114, 178), (213, 94, 0)  # Blue and orange, as red, green and blue.
+_TOP, _ROW, _PLOT, _BESIDE = 84, 26, 330, 60
+_TILE, _STRIP, _PERIODS = 150, 40, 8  # Sides, and cells along one at least.
+_MOST_PLANES, _MOST_CELLS = 4, 32
+_DECADES = (-3, 6)  # Beyond them a place on the axis is that of the end.
+
+
+class Frequency(NamedTuple):
+    """A row of the drawing.
+
+    Args:
+        name: In cycles per pixel, or per sample.
+        power: At the frequency, over the level of its neighbourhood.
+        around: The same of its neighbours.
+        score: As the table has it.
+        p_value: As the table has it.
+        found: Whether it stands out by itself.
+    """
+
+    name: str
+    power: float
+    around: Sequence[float]
+    score: str
+    p_value: str
+    found: bool
 
 
 def draw_grid(
-    spectrum: Tensor, frequencies: Sequence[Frequency], phase_means: Tensor, measured: str
-) -> Any:
-    """Return a matplotlib Figure of two parts: the spectrum, the phase means.
-
-    Of a volume it shows a plane of each: of the spectrum that of the first frequency, of the
-    phases that of the largest mean.
+    title: str, rows: Sequence[Frequency], phase_means: Tensor, dims: int, notes: Sequence[str]
+) -> Drawing:
+    """Return the drawing.
 
     Args:
-        spectrum: Power, zero frequency first, of one to three axes.
-        frequencies: Those of the grid, in cycles per pixel, the most telling first.
-        phase_means: Mean of every phase.
-        measured: What they are those of.
-
-    Raises:
-        ImportError: matplotlib is not installed.
+        title: The line above it.
+        rows: The frequencies, the most telling first.
+        phase_means: Mean of every phase, of one to three axes.
+        dims: Number of spatial axes.
+        notes: Lines below it.
 
     Example:
-        >>> draw_grid(torch.rand(64), [(0.5,)], torch.rand(2), "signal").axes[0].get_title()
-        'power (log10), grid frequencies marked'
+        >>> import torch
+        >>> row = Frequency("1/2", 40.0, [0.5, 2.0], "40", "1e-5", True)
+        >>> draw_grid("a grid", [row], torch.tensor([1.0, -1.0]), 1, []).title
+        'a grid'
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("draw() needs matplotlib: pip install matplotlib.") from None
-    figure: Any = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    of_power, of_phases = "", ""
-    if spectrum.ndim == 3:
-        depth = frequencies[0][0]
-        spectrum = spectrum[int(depth * len(spectrum))]
-        frequencies = [f[1:] for f in frequencies if f[0] == depth]
-        phase = int(phase_means.abs().flatten(1).amax(1).argmax())
-        of_power, of_phases = f"\nat {depth} in depth", f"\nat phase {phase} in depth"
-        phase_means = phase_means[phase]
-    if spectrum.ndim == 1:
-        _draw_line(left, spectrum, frequencies)
-        length = max(1, 8 // len(phase_means)) * len(phase_means)
-        right.bar(range(length), phase_means.repeat(length // len(phase_means)).tolist())
-        right.set(xlabel="pixel")
-    else:
-        _draw_plane(figure, left, spectrum, frequencies, of_power)
-        _draw_tile(figure, right, phase_means)
-    right.set(title=f"phase means of the {measured}{of_phases}, repeated")
-    return figure
+    names = [width_of(f"cycles per {unit(dims, 1)}", 11), *(width_of(row.name) for row in rows)]
+    left = MARGIN + 20 + max(names)
+    head = write(MARGIN, 28, title, 14, font_weight="bold")
+    tiles, right, below = _draw_phases(phase_means, left + _PLOT + 2 * _BESIDE + 40)
+    top = max(_TOP + _ROW * len(rows), below) + 28
+    told, end, bottom = write_facts(notes, top)
+    width = max(right, end, MARGIN + width_of(title, 15)) + MARGIN
+    return draw(title, width, bottom, [head, *_draw_rows(rows, left, dims), *tiles, *told])
 
 
-def _draw_line(axes: Any, spectrum: Tensor, frequencies: Sequence[Frequency]) -> None:
-    length = len(spectrum)
-    power = spectrum[: length // 2 + 1].clamp(min=1e-30).log10()
-    axes.plot([n / length for n in range(len(power))], power.tolist(), linewidth=0.8)
-    for (place,) in frequencies:
-        axes.axvline(float(place), color="tab:orange", linestyle="--", zorder=0)
-    axes.set(title="power (log10), grid frequencies marked", xlabel="cycles per pixel")
-    axes.set(ylim=(float(power.quantile(0.02)) - 1, float(power.max()) + 0.5))
+def _draw_rows(rows: Sequence[Frequency], left: float, dims: int) -> Iterator[str]:
+    every = [max(each, 1e-30) for row in rows for each in (row.power, *row.around)]
+    low = max(_DECADES[0], min(-1, floor(log10(min(every)))))
+    high = min(_DECADES[1], max(1, ceil(log10(max(every)))))
+    scale = _PLOT / (high - low)
+    bottom = _TOP + _ROW * len(rows)
+
+    def place(ratio: float) -> float:
+        return left + scale * (min(max(log10(max(ratio, 1e-30)), low), high) - low)
+
+    yield write(MARGIN, _TOP - 16, f"cycles per {unit(dims, 1)}", 11, fill=SOFT)
+    said = "power there (dot) and around it (lines), over the level there"
+    yield write(left, _TOP - 32, said, 11, fill=SOFT)
+    for x, text in ((left + _PLOT + _BESIDE, "score"), (left + _PLOT + 2 * _BESIDE, "p-value")):
+        yield write(x, _TOP - 16, text, 11, fill=SOFT, text_anchor="end")
+    for decade in range(low, high + 1):
+        x = left + scale * (decade - low)
+        style = {} if decade == 0 else {"stroke_dasharray": "2 3"}
+        yield element("path", d=f"M{x:g} {_TOP - 8}V{bottom}", stroke=RULE, **style)
+        cut = {_DECADES[0]: "≤ ", _DECADES[1]: "≥ "}.get(decade, "")
+        text = f"{cut}{10.0**decade:g}"
+        yield write(x, _TOP - 14, text, 9, fill=SOFT, text_anchor="middle")
+    for n, row in enumerate(rows):
+        y, colour = _TOP + _ROW * n + _ROW / 2, COLOURS[5] if row.found else COLOURS[0]
+        places = sorted({round(place(each)) for each in row.around})
+        lines = "".join(f"M{x} {y - 6:g}v12" for x in places)
+        yield tell(
+            f"{row.name}: {row.power:.3g} times the level of its neighbourhood",
+            write(MARGIN, y + 4, row.name),
+            element("path", d=lines, stroke=SOFT, stroke_opacity=0.4),
+            element("circle", cx=place(row.power), cy=y, r=5, fill=colour),
+            write(left + _PLOT + _BESIDE, y + 4, row.score, text_anchor="end"),
+            write(left + _PLOT + 2 * _BESIDE, y + 4, row.p_value, text_anchor="end"),
+        )
 
 
-def _draw_plane(
-    figure: Any, axes: Any, spectrum: Tensor, frequencies: Sequence[Frequency], of: str
-) -> None:
-    height, width = spectrum.shape
-    power = torch.fft.fftshift(spectrum).clamp(min=1e-30).log10()
-    edges = (-0.5 / width - 0.5, 0.5 - 0.5 / width, 0.5 - 0.5 / height, -0.5 / height - 0.5)
-    shown = axes.imshow(power.numpy(), cmap="magma", extent=edges, vmin=float(power.quantile(0.02)))
-    for down, across in frequencies:
-        for sign in (1, -1):
-            place = [(float(sign * each) + 0.5) % 1 - 0.5 for each in (across, down)]
-            axes.scatter(*place, s=90, facecolors="none", edgecolors="cyan")
-    axes.set(title=f"power (log10){of}, grid frequencies circled")
-    axes.set(xlabel="cycles per pixel across", ylabel="cycles per pixel down")
-    figure.colorbar(shown, ax=axes)
+def _draw_phases(phase_means: Tensor, left: float) -> tuple[list[str], float, float]:
+    """Return tiles of some periods, of the planes with the largest means, and where they end."""
+    planes = phase_means.reshape((1,) * (3 - phase_means.ndim) + tuple(phase_means.shape))
+    limit = float(planes.abs().max())
+    order = planes.abs().flatten(1).amax(1).argsort(descending=True)[:_MOST_PLANES]
+    span = f", -{limit:.2g} blue to {limit:.2g} orange" if limit else ": all 0"
+    title = f"phase means{span}"
+    elements, x = [write(left, _TOP - 32, title, 11, fill=SOFT)], left
+    shown = sorted(order.tolist())
+    high = _TILE if planes.shape[1] > 1 else _STRIP
+    for n in shown:
+        if len(planes) > 1:
+            elements.append(write(x, _TOP - 14, f"phase {n} in depth", 10, fill=SOFT))
+        elements += _draw_tile(planes[n, :_MOST_CELLS, :_MOST_CELLS], x, high, limit)
+        x += _TILE + 16
+    cut = [f"{len(shown)} of {len(planes)} planes"] if len(shown) < len(planes) else []
+    if max(planes.shape[1:]) > _MOST_CELLS:
+        cut.append(f"the first {_MOST_CELLS} phases of an axis")
+    if cut:
+        text = f"shown: {' and '.join(cut)}"
+        elements.append(write(left, _TOP + high + 14, text, 10, fill=SOFT))
+    return elements, max(x - 16, left + width_of(title, 11)), _TOP + high + 14 * bool(cut)
 
 
-def _draw_tile(figure: Any, axes: Any, phase_means: Tensor) -> None:
-    limit = max(float(phase_means.abs().max()), 1e-12)
-    tile = phase_means.repeat(*(max(1, 8 // s) for s in phase_means.shape))
-    shown = axes.imshow(tile.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
-    axes.set(xticks=[], yticks=[])
-    figure.colorbar(shown, ax=axes)
+def _draw_tile(plane: Tensor, left: float, tall: float, limit: float) -> Iterator[str]:
+    rows, columns = plane.shape
+    down, across = (-(-_PERIODS // each) * each if each > 1 else 1 for each in (rows, columns))
+    high, wide = tall / down, _TILE / across
+    means = plane.tolist()
+    for y, x in product(range(down), range(across)):
+        mean = means[y % rows][x % columns]
+        part = abs(mean) / limit if limit else 0.0
+        end = _HIGH if mean > 0 else _LOW
+        colour = "#" + "".join(f"{round(250 + part * (each - 250)):02x}" for each in end)
+        cell = element(
+            "rect", x=left + x * wide, y=_TOP + y * high, width=wide, height=high, fill=colour
+        )
+        yield tell(f"phase {y % rows}, {x % columns}: {mean:.3g}", cell)
+    yield element("rect", x=left, y=_TOP, width=_TILE, height=tall, fill="none", stroke=RULE)

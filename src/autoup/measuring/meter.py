@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 
 from autoup.checks import as_int, per_axis
-from autoup.measuring.drawing import draw_grid
+from autoup.measuring.drawing import Frequency, draw_grid
+from autoup.measuring.pixels import OTHERS, check_scales, read_pixels
 from autoup.measuring.spectrum import (
+    BLOCKY,
     PERIODS,
     SMALLEST,
     Ints,
     find_peaks,
     grid_bins,
     measure_blocks,
+    surroundings,
 )
+from autoup.solving.flaws import unit
+from autoup.svg import Drawing
 
 if TYPE_CHECKING:
     import fractions
 
 _ROWS = 8
+_LEVEL = 0.01
 _WHOLE = {1: "signal", 2: "picture", 3: "volume"}
-_SHAPES = {
-    1: "(L), (C, L) or (N, C, L)",
-    2: "(H, W), (C, H, W) or (N, C, H, W)",
-    3: "(D, H, W), (C, D, H, W) or (N, C, D, H, W)",
-}
 _SIDES = {1: ("long",), 2: ("high", "wide"), 3: ("deep", "high", "wide")}
-_OTHERS = "dims=1 is for signals, dims=2 for pictures, dims=3 for volumes."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,13 +40,14 @@ class GridMeasurement:
     """What ``measure_grid`` found; ``str()`` is the table.
 
     Args:
-        stride: Period of the grid, in pixels, one per axis; of a picture down and across.
+        stride: Period of the grid, in pixels (of a signal, samples), one per axis; of a picture
+            down and across.
         measured: ``"signal"``, ``"picture"`` or ``"volume"``, or ``"residual"`` where there was a
             target.
         count: Number of them.
         channels: Number of channels.
-        frequencies: Every grid frequency, in cycles per pixel, one number per axis; one of each
-            conjugate pair.
+        frequencies: Every grid frequency, in cycles per pixel or sample, one number per axis; one
+            of each conjugate pair.
         scores: For each frequency the power there over that of its neighbourhood, the mean of
             the batch, in the channel where it stands out most; about 1 or less without a grid.
         p_values: For each frequency the probability of that by chance, corrected for channels.
@@ -79,7 +80,7 @@ class GridMeasurement:
     phase_means: Tensor
     spectrum: Tensor
 
-    def found(self, level: float = 0.01) -> bool:
+    def found(self, level: float = _LEVEL) -> bool:
         """Tell whether there is a grid, at this level of significance.
 
         Example:
@@ -89,40 +90,81 @@ class GridMeasurement:
         return self.p_value < level
 
     def __str__(self) -> str:
-        things = self.measured + "s" * (self.count != 1)
-        period = " x ".join(map(str, self.stride))
-        lines = [f"Grid of {period} px in {self.count} {things}"]
         column = 6 * max(2, len(self.stride))
-        lines.append(f"  {'frequency':<{column}}{'score':>10}{'p-value':>10}")
-        order = self._order()
-        for n in order[:_ROWS]:
+        lines = [self._title(), f"  {'frequency':<{column}}{'score':>10}{'p-value':>10}"]
+        for n in self._order()[:_ROWS]:
             name = ", ".join(map(str, self.frequencies[n]))
             lines.append(f"  {name:<{column}}{self.scores[n]:>10.3g}{self.p_values[n]:>10.2g}")
-        if len(order) > _ROWS:
-            rest = len(order) - _ROWS
-            lines.append(f"  and {rest} that {'stands' if rest == 1 else 'stand'} out less")
-        verdict = "a grid" if self.found() else "no grid"
-        lines.append(f"  together    p = {self.p_value:.2g}, {verdict} at the 1 % level")
-        unit = "rms" if self.measured == "residual" else "standard deviation"
-        lines.append(f"  spread      {self.spread:.2g} of the {unit} of the {things}")
-        lines.append(f"  blockiness  {self.blockiness:.2g}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {line}" for line in self._closing())])
 
-    def draw(self) -> Any:
-        """Return a matplotlib Figure: the spectrum with the grid frequencies, the phase means.
+    __repr__ = __str__
 
-        Of a volume it shows the plane that holds the most telling frequency, and the phases of
-        one depth; the titles say which.
+    def _repr_svg_(self) -> str:
+        return self.draw().svg
 
-        Raises:
-            ImportError: matplotlib is not installed.
+    def draw(self) -> Drawing:
+        """Return the power at each grid frequency among its neighbours', and the phase means.
+
+        A notebook shows the drawing, ``.save("grid.svg")`` writes it. Of many frequencies the
+        most telling are drawn, of a volume the phases in depth with the largest means.
 
         Example:
-            >>> figure = measure_grid(torch.rand(64, 64), 2).draw()
-            >>> figure.savefig("grid.png")  # doctest: +SKIP
+            >>> measure_grid(torch.zeros(64, 64), 2).draw()
+            Drawing of Grid of 2 x 2 px in 1 picture: no grid; .save("drawing.svg") writes it
         """
-        frequencies = [self.frequencies[n] for n in self._order()]
-        return draw_grid(self.spectrum, frequencies, self.phase_means, self.measured)
+        around = surroundings(self.spectrum, self.stride)
+        rows = [
+            Frequency(
+                name=", ".join(map(str, self.frequencies[n])),
+                power=float(around[n][0]),
+                around=around[n][1].tolist(),
+                score=f"{self.scores[n]:.3g}",
+                p_value=f"{self.p_values[n]:.2g}",
+                found=self.p_values[n] * len(self.p_values) < _LEVEL,
+            )
+            for n in self._order()[:_ROWS]
+        ]
+        return draw_grid(
+            f"{self._title()}: {self._verdict()}",
+            rows,
+            self.phase_means,
+            len(self.stride),
+            [*self._closing(), *self._notes()],
+        )
+
+    def _title(self) -> str:
+        period = " x ".join(map(str, self.stride))
+        return f"Grid of {period} {unit(len(self.stride))} in {self.count} {self._things()}"
+
+    def _things(self) -> str:
+        return self.measured + "s" * (self.count != 1)
+
+    def _verdict(self) -> str:
+        return "a grid" if self.found() else "no grid"
+
+    def _closing(self) -> list[str]:
+        """Return what the table says below the frequencies."""
+        rest = len(self.scores) - _ROWS
+        more = (
+            [f"and {rest} that {'stands' if rest == 1 else 'stand'} out less"] if rest > 0 else []
+        )
+        of = "rms" if self.measured == "residual" else "standard deviation"
+        return [
+            *more,
+            f"together    p = {self.p_value:.2g}, {self._verdict()} at the 1 % level",
+            f"spread      {self.spread:.2g} of the {of} of the {self._things()}",
+            f"blockiness  {self.blockiness:.2g}",
+        ]
+
+    def _notes(self) -> list[str]:
+        """Return what makes scores differ from the powers that are drawn."""
+        score = "score       the power over a level with a floor, for what cameras leave"
+        if self.channels > 1:
+            score += "; of the channel that stands out most"
+        if self.blockiness > BLOCKY:
+            score += "; inside of the blocks that repeat"
+        several = ["drawn       means over batch and channels"] * (self.count * self.channels > 1)
+        return [score, *several]
 
     def _order(self) -> list[int]:
         """Return the numbers of the frequencies, the most telling first."""
@@ -147,20 +189,22 @@ def measure_grid(
     real photographs, signals and volumes did in up to 3 %.
 
     Args:
-        image: A tensor, or what ``torch.as_tensor`` takes.
-        stride: Period of the grid, in pixels; an int or one per axis. For several layers in a
-            row, the product of their strides holds the grids of all.
+        image: A tensor, a NumPy array or nested lists; of any scale, floats or integers.
+        stride: Period of the grid, in pixels or samples; an int or one per axis. For several
+            layers in a row, the product of their strides holds the grids of all.
         target: What the image should be; of the same shape.
         dims: Number of spatial axes: 1 for signals, 2 for pictures, 3 for volumes. Without it,
             the length of ``stride`` where that has one entry per axis, else 2.
 
     Returns:
-        The scores; ``str()`` is a table, ``.found()`` the verdict, ``.draw()`` a figure.
+        The scores; ``str()`` is a table, ``.found()`` the verdict, ``.draw()`` a drawing.
 
     Raises:
-        TypeError: ``stride`` is no int, or the image is complex.
-        ValueError: A shape is wrong, the image is smaller than 6 periods (a signal: than 24, or
-            256 px), holds NaN or infinity, the stride is 1, or ``dims`` is not its length.
+        TypeError: ``stride`` is no int, or the image is complex, the name of a file, a PIL image or
+            a list of pictures; the message has the call that makes a tensor of it.
+        ValueError: A shape is wrong, channels lie last, the image is smaller than 6 periods (a
+            signal: than 24, or 256 samples), holds NaN or infinity, has another scale than the
+            target, the stride is 1, or ``dims`` is not its length.
 
     Shape:
         - image, target: ``(H, W)``, ``(C, H, W)`` or ``(N, C, H, W)``; signals ``(L)``,
@@ -185,15 +229,16 @@ def measure_grid(
     """
     strides = _check_stride(stride, dims)
     axes = [*range(2, 2 + len(strides))]
-    pixels = _as_batch("image", image, len(strides))
+    pixels = read_pixels("image", image, len(strides))
     rounding = torch.finfo(pixels.dtype).eps * float(pixels.abs().max())
     if target is not None:
-        wanted = _as_batch("target", target, len(strides))
+        wanted = read_pixels("target", target, len(strides))
         if wanted.shape != pixels.shape:
             raise ValueError(
                 f"target must have the shape of image, {tuple(pixels.shape)} as a batch, "
                 f"got {tuple(wanted.shape)}."
             )
+        check_scales(image, target)
         pixels = pixels.double() - wanted.double()
     pixels = _crop(pixels.double(), strides)
     if target is None:
@@ -259,21 +304,6 @@ def _check_stride(stride: Any, dims: Any) -> Ints:
     return strides
 
 
-def _as_batch(name: str, image: Any, dims: int) -> Tensor:
-    pixels = torch.as_tensor(image).detach().cpu()
-    if pixels.is_complex():
-        raise TypeError(f"{name} must be real, got {pixels.dtype}.")
-    if not dims <= pixels.ndim <= dims + 2 or not pixels.numel():
-        raise ValueError(
-            f"{name} must have shape {_SHAPES[dims]} with dims={dims}, "
-            f"got {tuple(pixels.shape)}: {_OTHERS}"
-        )
-    pixels = pixels if pixels.is_floating_point() else pixels.double()
-    if not pixels.isfinite().all():
-        raise ValueError(f"{name} must be finite, but it holds NaN or infinity.")
-    return pixels.reshape((1,) * (dims + 2 - pixels.ndim) + tuple(pixels.shape))
-
-
 def _crop(pixels: Tensor, stride: Ints) -> Tensor:
     """Keep whole periods alone."""
     dims = len(stride)
@@ -281,8 +311,9 @@ def _crop(pixels: Tensor, stride: Ints) -> Tensor:
         size, least = pixels.shape[axis], max(PERIODS[dims] * s, SMALLEST[dims])
         if size < least:
             raise ValueError(
-                f"image is {size} px {side}, and a stride of {s} takes {least} px or more: "
-                f"measure a larger {_WHOLE[dims]}, or set dims, here {dims}: {_OTHERS}"
+                f"image is {size} {unit(dims)} {side}, and a stride of {s} takes {least} "
+                f"{unit(dims)} or more: "
+                f"measure a larger {_WHOLE[dims]}, or set dims, here {dims}: {OTHERS}"
             )
         pixels = pixels.narrow(axis, 0, size // s * s)
     return pixels.clone()

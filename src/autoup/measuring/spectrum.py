@@ -49,7 +49,7 @@ _BOXES = {  # Reaches of what is around a peak, in bins; in signals half an octa
 _LINE, _HALF = 8, 32  # The same along an axis, and, in signals, to one side.
 _GUARD = 1  # Bins that the taper makes part of a peak.
 _LARGEST = 25.0  # No single picture counts for more in a batch.
-_BLOCKY = 0.5
+BLOCKY = 0.5
 _POOLS: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -105,7 +105,7 @@ def find_peaks(images: Tensor, stride: Ints, blockiness: Tensor) -> Peaks:
     """
     plain = _even_out(images, stride)
     ratios, power = _ratios(plain, stride, (_LEAST_PEAK / max(stride)) ** 2)
-    blocky = blockiness > _BLOCKY
+    blocky = blockiness > BLOCKY
     if blocky.any():
         inside = torch.stack([_inside_blocks(image, stride) for image in images[blocky]])
         ratios[blocky] = ratios[blocky].minimum(_ratios(inside, stride, 0.0)[0])
@@ -201,10 +201,34 @@ def _ratios(images: Tensor, stride: Ints, least: float) -> tuple[Tensor, Tensor]
     floor = least * gain**2 * (images**2).mean([*axes])
     flat, found = power.flatten(-len(stride)), []
     for peak, sides in _neighbourhoods(size, stride):
-        medians = [flat[..., side].median(-1).values / log(2) for side in sides if side]
-        level = torch.stack(medians).max(0).values + floor
+        level = _level(flat, sides) + floor
         found.append(flat[..., peak] / level.clamp(min=1e-300))
     return torch.stack(found, -1), power
+
+
+def _level(flat: Tensor, sides: Sequence[Sequence[int]]) -> Tensor:
+    """Return the power that a peak is compared with, the largest of its neighbourhoods' medians."""
+    medians = [flat[..., side].median(-1).values / log(2) for side in sides if side]
+    return torch.stack(medians).max(0).values
+
+
+def surroundings(power: Tensor, stride: Ints) -> list[tuple[Tensor, Tensor]]:
+    """Return for each grid frequency its power, and those around it, over the level of these.
+
+    Shape:
+        - power: ``(*size)``, each size a multiple of the stride; output ``()`` and ``(neighbours)``
+
+    Example:
+        >>> here, around = surroundings(torch.ones(64, 64), (2, 2))[0]
+        >>> round(here.item(), 3), len(around)  # ln 2, the median of an exponential distribution
+        (0.693, 280)
+    """
+    flat, found = power.flatten(), []
+    for peak, sides in _neighbourhoods(tuple(power.shape), stride):
+        level = _level(flat, sides).clamp(min=1e-300)
+        around = sorted(set().union(*sides))
+        found.append((flat[peak] / level, flat[around] / level))
+    return found
 
 
 @lru_cache(maxsize=64)

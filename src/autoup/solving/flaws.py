@@ -13,6 +13,18 @@ END = {"length": "end", "depth": "back", "height": "bottom", "width": "right"}
 Advice = tuple[str, Callable[[], Solution]]
 
 
+def unit(dims: int, count: float = 2) -> str:
+    """Return what places are counted in: the samples of a signal, else pixels.
+
+    Example:
+        >>> unit(2), unit(1), unit(1, count=1)
+        ('px', 'samples', 'sample')
+    """
+    if dims > 1:
+        return "px"
+    return "sample" if count in (1, -1) else "samples"
+
+
 def flaws(solution: Solution, axes: Sequence[str], smoothness: int = 0) -> list[str]:
     """Return what a picture will show along these axes; nothing for a clean solution.
 

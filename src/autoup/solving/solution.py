@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from autoup.solving import overlap
+from autoup.solving.drawing import draw_axis
 from autoup.solving.sizes import transposed_size
+from autoup.svg import Drawing
 
 _LONGEST_EDGE = 8
 
@@ -98,6 +100,25 @@ class Solution:
             f"{self.in_size} -> {self.out_size}: {self._parameters()}; "
             f"coverage {self._drawing()}{flaws}"
         )
+
+    __repr__ = __str__
+
+    def _repr_svg_(self) -> str:
+        return self.draw().svg
+
+    def draw(self) -> Drawing:
+        """Return the coverage as bars below the input pixels at their places.
+
+        A notebook shows the drawing, ``.save("axis.svg")`` writes it. Bars are coloured by phase;
+        of a long output the two ends are drawn.
+
+        Example:
+            >>> Solution(13, 28, kernel_size=4, stride=2).draw()
+            Drawing of 13 -> 28 with kernel_size=4, stride=2; .save("drawing.svg") writes it
+        """
+        title, *facts = self.explain().splitlines()
+        shown = [fact for fact in facts if not fact.startswith("  coverage ")]  # Drawn instead.
+        return draw_axis(self._window(), title, shown)
 
     def explain(self) -> str:
         """Return a short text: the coverage drawn, then what each number means for a picture.
