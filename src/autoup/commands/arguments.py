@@ -22,7 +22,7 @@ those you have.
   python -m autoup audit my_package.models:Generator --input-size 1 64 16 16
       every upsampling layer of a model, what is wrong with it and what would help
   python -m autoup repair my_package.models:Generator --input-size 1 64 16 16
-      what makes these layers even at the same outputs; with --out a new checkpoint
+      the changes that make them even and keep the outputs; with --out a checkpoint too
 
 --help behind a command lists its options, --version tells the version."""
 _SOLVE = """\
@@ -34,7 +34,7 @@ uncovered pixel, even overlap, no output padding, in this order, then the smalle
   python -m autoup solve 14 28 --kernel-size 4   the best with a kernel of 4
   python -m autoup solve 14 28 --limit 5         the five best, a line each
 
-Each number but the last two of the options is one for all axes, or one per axis: 14x20.
+Sizes and pins are one number for all axes, or one per axis, as 14x20.
 -k, -s and -d are short for --kernel-size, --stride and --dilation.
 
 Exit status: 0 solved, 2 not reached, or wrong arguments."""
@@ -67,8 +67,9 @@ its checkpoint. Without --out nothing is written: the table shows what would be 
 {_MODEL}
 
 With --input-size the repair proves itself: both models run on random input and must agree.
-A checkpoint keeps its wrapping, as {{"state_dict": ...}}, and the prefixes of its keys, as
-module. or _orig_mod. It is read by torch.load with weights_only=True, or by safetensors.
+A checkpoint keeps its wrapping, such as {{"state_dict": ...}}, and what stands before its
+keys, such as "module.". Reading it runs no code (weights_only=True). By its suffix, a file
+may be one of safetensors.
 
 Exit status: 0 done, or nothing to do; 1 some layer stays as it is; 2 could not repair."""
 _INPUT_SIZE = "size of the input, batch first; once for each input"
@@ -191,7 +192,13 @@ def _solve_parser() -> _Parser:
     ):
         add(f"--{name}", type=read_sizes, metavar=unit, help=text)
         add(f"-{name[0]}", type=read_sizes, dest=name.replace("-", "_"), help=argparse.SUPPRESS)
-    add("--smoothness", type=int, default=0, metavar="ORDER", help="of the promise: 0, 1 or 2")
+    add(
+        "--smoothness",
+        type=int,
+        default=0,
+        metavar="ORDER",
+        help="guarantee against grids: 0, 1 or 2",
+    )
     add("--limit", type=int, metavar="COUNT", help="list so many, a line each")
     return _with_help(parser)
 
@@ -204,7 +211,7 @@ def _audit_parser() -> _Parser:
     add("--checkpoint", type=Path, metavar="FILE", help="weights to load first")
     add(
         "--ignore", action="append", default=[], metavar="NAME",
-        help='accept these layers, as in the table; "up.*" for all below up; may be repeated',
+        help='accept the layers of this name, or pattern such as "up.*"; may be repeated',
     )  # fmt: skip
     add("--json", action="store_true", help="print JSON instead of the table")
     add("--html", type=Path, metavar="FILE", help="write the report as HTML too")
@@ -212,25 +219,24 @@ def _audit_parser() -> _Parser:
 
 
 def _repair_parser() -> _Parser:
-    usage = "repair MODEL [--input-size N ...] [--checkpoint FILE] [--out FILE] [options]"
-    parser = _Parser(usage, _REPAIR, repair_command.run)
+    parser = _Parser("repair MODEL [--input-size N ...] [options]", _REPAIR, repair_command.run)
     add = parser.add_argument
     add("model", metavar="MODEL", help="MODULE:NAME or FILE.py:NAME")
     add("--input-size", nargs="+", action="append", metavar="N", help=_INPUT_SIZE)
-    add("--checkpoint", type=Path, metavar="FILE", help="weights of the model as it is")
-    add("--out", type=Path, metavar="FILE", help="write those of the repaired model here")
-    add("--overwrite", action="store_true", help="write even where --out is a file already")
+    add("--checkpoint", type=Path, metavar="FILE", help="weights of the model")
+    add("--out", type=Path, metavar="FILE", help="write the weights of the repaired model here")
+    add("--overwrite", action="store_true", help="write even where the file of --out exists")
     add(
         "--output-padding-only", action="store_true",
-        help="only take output padding away; uneven overlap stays",
+        help="remove output padding alone; uneven overlap stays",
     )  # fmt: skip
     add(
         "--fold-resize", action="store_true",
-        help="make one layer of nearest enlargement and the convolution behind it",
+        help="make nearest enlargement and the convolution behind it one layer",
     )  # fmt: skip
     add(
         "--smoothness", type=int, metavar="ORDER",
-        help="promise that training brings no grid: 0, 1 or 2; 1 and 2 change the outputs",
+        help="guarantee against grids: 0, 1 or 2; 1 and 2 change the outputs",
     )  # fmt: skip
     return _with_help(parser)
 

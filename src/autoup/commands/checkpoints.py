@@ -61,7 +61,7 @@ def _how_to_clean(path: Path, refused: list[str]) -> str:
     return (
         f"{path} holds more than weights: {listed(refused)}. Reading that runs code of the file, "
         "so it is refused (weights_only=True). If you trust the file, write its weights alone "
-        "into a new one, and name that:\n"
+        "into a new one, and give that:\n"
         "  import torch\n"
         f"  held = torch.load({str(path)!r}, weights_only=False)\n"
         "  state = held['state_dict']  # of a whole model held.state_dict()\n"
@@ -85,7 +85,7 @@ def check_out(out: Path, checkpoint: Path | None, overwrite: bool) -> None:
     same = checkpoint is not None and checkpoint.exists() and out.exists()
     what = "exists already"
     if same and checkpoint is not None and out.samefile(checkpoint):
-        what = f"is the checkpoint itself, {checkpoint}"
+        what = f"is the checkpoint {checkpoint} itself"
     raise CommandError(f"--out {out} {what}: name another file, or add --overwrite.")
 
 

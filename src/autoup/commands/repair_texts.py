@@ -92,13 +92,12 @@ def proof(changed: bool, sizes: Sizes | None, smoothness: int | None) -> str:
         return ""
     shown = " and ".join(map(str, sizes))
     said = f"Proved: on random input of {shown} both models return the same, up to rounding"
-    if not smoothness:
-        return fill(f"{said}.", _TEXT)
-    return fill(
-        f"{said}, as long as the kernels are the old ones. By smoothness={smoothness} they are "
-        "the nearest without a grid, and the outputs change: fine-tune the model.",
-        _TEXT,
-    )
+    if smoothness:
+        said += (
+            f", before smoothness={smoothness} takes the nearest kernels without a grid. That "
+            "changes the outputs: fine-tune the model"
+        )
+    return fill(f"{said}.", _TEXT)
 
 
 def written(
@@ -108,7 +107,7 @@ def written(
 
     Example:
         >>> print(written(Path("out.pt"), [State((), {}, "module.", {})], [], ["['optimizer']"]))
-        Written to out.pt. The weights stand where they stood: keys with 'module.'.
+        Written to out.pt. The weights are where they were: names with 'module.'.
         The state of an optimiser, ['optimizer'], is kept, but does not fit the repaired model:
         make the optimiser anew.
     """
@@ -116,7 +115,7 @@ def written(
     if not found:
         texts[0] += " Without --checkpoint these are the weights that MODEL comes with."
     elif not left and (where := places(found)):
-        texts[0] += f" The weights stand where they stood: {where}."
+        texts[0] += f" The weights are where they were: {where}."
     if left:
         texts.append(f"Left out, as {out.suffix} holds tensors alone: {listed(left)}.")
     elif optimizers:

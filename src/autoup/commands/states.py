@@ -98,12 +98,12 @@ def places(states: Sequence[State]) -> str:
 
     Example:
         >>> places([State(("model",), {}, "module.", {})])
-        "['model'], keys with 'module.'"
+        "['model'], names with 'module.'"
     """
     said: list[str] = []
     for state in states:
         marks = " and ".join(map(repr, state.marks()))
-        parts = [state.place(), f"keys with {marks}" if marks else ""]
+        parts = [state.place(), f"names with {marks}" if marks else ""]
         said.append(", ".join(filter(None, parts)))
     return "; ".join(filter(None, said))
 
@@ -168,14 +168,14 @@ def _explain_misfit(checkpoint: Any, model: nn.Module) -> str:
         return f"it holds no weights of this model, as {listed([*wanted], 2)}; {inside}"
     held = state.tensors()
     shapes = [
-        f"{name} is {_shape(held[name])}, the model's {_shape(wanted[name])}"
+        f"{name} {_shape(held[name])} for {_shape(wanted[name])}"
         for name in wanted
         if name in held and _shape(held[name]) != _shape(wanted[name])
     ]
     said = [
         (f"{_count(wanted.keys() - held.keys())} missing", [n for n in wanted if n not in held]),
         (f"{_count(held.keys() - wanted.keys())} unknown", [n for n in held if n not in wanted]),
-        (f"{_count(shapes)} of another shape", shapes),
+        (f"{_count(shapes)} of another shape than the model's", shapes),
     ]
     texts = [f"{what}: {listed(names, 3)}" for what, names in said if names]
     return "; ".join(texts) or _raised(state, model)

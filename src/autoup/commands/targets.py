@@ -117,11 +117,10 @@ def _missing(place: str, name: str, module: str) -> CommandError:
 
 def _without_colon(target: str) -> CommandError:
     """Say what a target without a colon is, and what was meant."""
-    how = "write MODULE:NAME, as my_package.models:Generator, or FILE.py:NAME."
     if Path(target.rstrip(":")).suffix in CHECKPOINTS:
         return CommandError(
-            f"{target} is a checkpoint: it holds weights, and no layers. Name the model that they "
-            f"are of, {how.removeprefix('write ')} The weights come behind --checkpoint."
+            f"{target} is a checkpoint, which holds weights and no layers. Give the model, as "
+            "MODULE:NAME or FILE.py:NAME, and this file behind --checkpoint."
         )
     bare = target.strip(":")
     place, dot, name = bare.rpartition(".")
@@ -136,7 +135,10 @@ def _without_colon(target: str) -> CommandError:
             [target],
             right,
         )
-    return CommandError(f"{target!r} names no model: {how}")
+    return CommandError(
+        f"{target!r} names no model: write MODULE:NAME, as my_package.models:Generator, or "
+        "FILE.py:NAME."
+    )
 
 
 def _is_there(look: Callable[[], Any]) -> bool:
@@ -156,8 +158,8 @@ def _call(place: str, name: str, make: Any) -> Any:
         given = ", ".join(f"{each}=..." for each in missing)
         importing = "\n".join(f"  {line}" for line in _importing(place, name))
         raise CommandError(
-            f"{name} is called without arguments, and needs {listed(missing)}. Write a function "
-            f"that gives them, into factory.py for instance:\n{importing}\n\n"
+            f"{place}:{name} is called without arguments, and needs {listed(missing)}. Write a "
+            f"function that passes them, in a file such as factory.py:\n{importing}\n\n"
             f"  def build():\n      return {name}({given})\n"
             "and name factory.py:build in its place."
         )
