@@ -205,7 +205,7 @@ def test_every_state_of_the_model_is_converted(trained, models, capsys):
     torch.save({"model": states[0], "ema": prefixed(states[1], "module.")}, "in.pt")
     repair(*SIZE, "--checkpoint", "in.pt", "--out", "out.pt")
     told = capsys.readouterr().out
-    assert "where they were: ['model']; ['ema'], names with 'module.'." in " ".join(told.split())
+    assert "where they were: ['model']; ['ema'], names keep 'module.'." in " ".join(told.split())
     assert_same(trained, load_as_told(told))
     average = autoup.repair(models.Generator()).eval()
     average.load_state_dict(
@@ -264,18 +264,18 @@ def test_keys_of_the_old_weight_norm_become_those_of_the_model(models, capsys):
     assert_same(old, load_as_told(capsys.readouterr().out))
 
 
-def test_options_are_those_of_the_function(trained, models, capsys):
+def test_options_are_those_of_the_function(trained, capsys):
     torch.save(trained.state_dict(), "in.pt")
-    for words, options in (
-        (["--fold-resize"], {"fold_resize": True}),
-        (["--output-padding-only"], {"even": False}),
-        (["--smoothness", "1"], {"smoothness": 1}),
+    for words, name, value in (
+        (["--fold-resize"], "fold_resize", True),
+        (["--output-padding-only"], "even", False),
+        (["--smoothness", "1"], "smoothness", 1),
     ):
         out = f"{words[0]}.pt"
         repair(*SIZE, *words, "--checkpoint", "in.pt", "--out", f"./{out}")
         told = capsys.readouterr().out
-        assert f"{[*options][0]}={[*options.values()][0]}" in told
-        wanted = autoup.repair(trained, (1, 8, 5, 5), **options).eval()
+        assert f"{name}={value})" in told
+        wanted = autoup.repair(trained, (1, 8, 5, 5), **{name: value}).eval()
         assert_same(wanted, load_as_told(told))
         assert ("changes the outputs" in told) == (words == ["--smoothness", "1"])
         shapes = {name: each.shape for name, each in wanted.state_dict().items()}
@@ -300,6 +300,7 @@ def test_safetensors_are_read_and_written(trained, capsys):
     repair("--checkpoint", "in.pt", "--out", "from_pt.safetensors")
     told = capsys.readouterr().out
     assert "Left out, as .safetensors holds tensors alone: epoch." in told
+    assert "The weights are where they were: names keep 'module.'." in told
     assert_same(trained, load_as_told(told))
     assert {*load_file("from_pt.safetensors")} == {*prefixed(trained.state_dict(), "module.")}
     torch.save({"model": trained.state_dict(), "ema": trained.state_dict()}, "two.pt")
@@ -334,7 +335,8 @@ def contents(folder):
     return {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
 
 
-def test_what_stays_is_told_and_the_status_is_1(capsys, models):
+@pytest.mark.usefixtures("models")
+def test_what_stays_is_told_and_the_status_is_1(capsys):
     repair("--input-size", "1", "8", "7", "7", status=1, model="odd")
     told = capsys.readouterr().out
     assert "Sequential: 1 layer changes." in told
@@ -384,7 +386,7 @@ def test_overwriting_replaces_the_file_and_keeps_links_and_modes(alias, trained,
 def test_failure_while_writing_leaves_all_files_as_they_were(
     error, trained, tmp_path, monkeypatch, capsys
 ):
-    def save(content, file):
+    def save(_, file):
         file.write_bytes(b"half")
         raise error
 
@@ -399,7 +401,8 @@ def test_failure_while_writing_leaves_all_files_as_they_were(
     assert said in capsys.readouterr().err
 
 
-def test_repair_that_changes_the_outputs_writes_nothing(models, tmp_path, capsys):
+@pytest.mark.usefixtures("models")
+def test_repair_that_changes_the_outputs_writes_nothing(tmp_path, capsys):
     before = contents(tmp_path)
     repair(*SIZE, "--out", "out.pt", status=2, model="Counting")
     captured = capsys.readouterr()
@@ -408,7 +411,8 @@ def test_repair_that_changes_the_outputs_writes_nothing(models, tmp_path, capsys
     assert contents(tmp_path) == before
 
 
-def test_model_without_numbers_is_not_written(models, tmp_path, capsys):
+@pytest.mark.usefixtures("models")
+def test_model_without_numbers_is_not_written(tmp_path, capsys):
     repair("--out", "out.pt", status=2, model="empty")
     assert "has no weights to write" in capsys.readouterr().err
     assert not (tmp_path / "out.pt").exists()
@@ -465,7 +469,8 @@ def test_no_code_of_a_checkpoint_is_run_and_what_is_refused_is_named(
 
 
 @pytest.mark.parametrize(("name", "write", "said"), [
-    ("in.pt", lambda file: None, "there is no file in.pt."),
+    ("in.pt", lambda _: None, "there is no file in.pt: a checkpoint is one file."),
+    ("in.pt", lambda file: file.mkdir(), "in.pt is a folder: a checkpoint is one file."),
     ("in.pt", lambda file: file.touch(), "it is empty."),
     ("in.pt", lambda file: file.write_text("version https://git-lfs"), "no file of torch.save"),
     ("in.pt", lambda file: torch.jit.script(torch.nn.ReLU()).save(file), "a TorchScript archive"),
@@ -473,7 +478,8 @@ def test_no_code_of_a_checkpoint_is_run_and_what_is_refused_is_named(
     ("in.pt", lambda file: cut(file), "failed finding central directory."),
     ("in.safetensors", lambda file: file.write_text("nothing"), "cannot read in.safetensors as a"),
 ])  # fmt: skip
-def test_files_that_are_no_checkpoints(name, write, said, models, tmp_path, capsys):
+@pytest.mark.usefixtures("models")
+def test_files_that_are_no_checkpoints(name, write, said, tmp_path, capsys):
     quietly(lambda: write(tmp_path / name))
     repair("--checkpoint", name, status=2)
     told = capsys.readouterr().err
@@ -489,6 +495,7 @@ def cut(file):
 @pytest.mark.parametrize(("out", "said"), [
     ("missing/out.pt", "has no folder: there is no missing."), (".", "is a folder."),
 ])  # fmt: skip
-def test_places_where_nothing_can_be_written(out, said, models, capsys):
+@pytest.mark.usefixtures("models")
+def test_places_where_nothing_can_be_written(out, said, capsys):
     repair("--out", out, status=2)
     assert said in capsys.readouterr().err

@@ -68,8 +68,8 @@ its checkpoint. Without --out nothing is written: the table shows what would be 
 
 With --input-size the repair proves itself: both models run on random input and must agree.
 A checkpoint keeps its wrapping, such as {{"state_dict": ...}}, and what stands before its
-keys, such as "module.". Reading it runs no code (weights_only=True). By its suffix, a file
-may be one of safetensors.
+keys, such as "module.". Reading it runs no code (weights_only=True). Files that end with
+.safetensors are read and written too.
 
 Exit status: 0 done, or nothing to do; 1 some layer stays as it is; 2 could not repair."""
 _INPUT_SIZE = "size of the input, batch first; once for each input"

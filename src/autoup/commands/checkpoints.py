@@ -28,7 +28,8 @@ def read(path: Path) -> Any:
         CommandError: It cannot be read without running code.
     """
     if not path.is_file():
-        raise CommandError(f"there is no file {path}.")
+        there = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        raise CommandError(f"{there}: a checkpoint is one file.")
     try:
         if path.suffix == SAFETENSORS:
             return _safetensors(path, "reading").load_file(path)

@@ -33,7 +33,8 @@ def with_command(given: Sequence[str], commands: Collection[str]) -> list[str]:
         return ["solve", *given]
     if ":" in first:
         return ["audit", *given]
-    return [*get_close_matches(first, commands, 1), *rest]
+    near = get_close_matches(first, commands, 1)
+    return [*near, *rest] if near else []
 
 
 def correct(

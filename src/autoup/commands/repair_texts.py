@@ -107,18 +107,18 @@ def written(
 
     Example:
         >>> print(written(Path("out.pt"), [State((), {}, "module.", {})], [], ["['optimizer']"]))
-        Written to out.pt. The weights are where they were: names with 'module.'.
+        Written to out.pt. The weights are where they were: names keep 'module.'.
         The state of an optimiser, ['optimizer'], is kept, but does not fit the repaired model:
         make the optimiser anew.
     """
     texts = [f"Written to {out}."]
     if not found:
         texts[0] += " Without --checkpoint these are the weights that MODEL comes with."
-    elif not left and (where := places(found)):
+    elif where := places(found, alone=out.suffix == SAFETENSORS):
         texts[0] += f" The weights are where they were: {where}."
     if left:
         texts.append(f"Left out, as {out.suffix} holds tensors alone: {listed(left)}.")
-    elif optimizers:
+    elif optimizers and out.suffix != SAFETENSORS:
         texts.append(
             f"The state of an optimiser, {listed(optimizers)}, is kept, but does not fit the "
             "repaired model: make the optimiser anew."

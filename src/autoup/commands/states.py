@@ -85,27 +85,25 @@ class State:
         chosen = f" if {bare}.startswith({self.prefix!r})" if more else ""
         return f"{{{key}: value for key, value in {state}.items(){chosen}}}"
 
-    def marks(self) -> list[str]:
-        """Return what stands in its keys that is not of the model."""
-        return ([_COMPILED] if self._is_compiled() else []) + ([self.prefix] if self.prefix else [])
+    def where(self, alone: bool) -> str:
+        """Say where it stands, and what its keys have beside names; nothing of a plain one."""
+        kept = [_COMPILED] if self._is_compiled() else []
+        kept += [self.prefix] if self.prefix else []
+        names = f"names keep {' and '.join(map(repr, kept))}" if kept else ""
+        return ", ".join(filter(None, ["" if alone else self.place(), names]))
 
     def _is_compiled(self) -> bool:
         return any(_COMPILED in key for key in self.keys.values())
 
 
-def places(states: Sequence[State]) -> str:
-    """Say where states stand, and what their keys begin with; nothing for plain ones.
+def places(states: Sequence[State], alone: bool = False) -> str:
+    """Say where states stand, and what their keys have beside names; nothing of plain ones.
 
     Example:
         >>> places([State(("model",), {}, "module.", {})])
-        "['model'], names with 'module.'"
+        "['model'], names keep 'module.'"
     """
-    said: list[str] = []
-    for state in states:
-        marks = " and ".join(map(repr, state.marks()))
-        parts = [state.place(), f"names with {marks}" if marks else ""]
-        said.append(", ".join(filter(None, parts)))
-    return "; ".join(filter(None, said))
+    return "; ".join(filter(None, [state.where(alone) for state in states]))
 
 
 def read_states(path: Path, model: nn.Module) -> tuple[Any, list[State]]:
