@@ -2,12 +2,15 @@
 
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import torch
+from support import consoles
 
 import autoup
 from autoup.__main__ import main
@@ -306,6 +309,13 @@ def test_help_teaches(command, capsys):
     assert max(map(len, captured.out.splitlines())) <= 92
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"autoup {autoup.__version__}\n"
+
+
+def test_the_installed_command_is_this_one():
+    project = tomllib.loads((consoles.ROOT / "pyproject.toml").read_text())["project"]
+    assert {name: pkgutil.resolve_name(each) for name, each in project["scripts"].items()} == {
+        "autoup": main
+    }
 
 
 def test_whoever_interrupts_sees_no_traceback(monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import subprocess
 import sys
 
 import pytest
@@ -72,6 +73,15 @@ def empty():
 
 
 compiled = torch.compile(Generator(), backend="eager")
+"""
+FULL = """
+import resource, signal, sys
+from autoup.__main__ import main
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+files = ["--checkpoint", sys.argv[1], "--out", sys.argv[1], "--overwrite"]
+sys.exit(main(["repair", "some_generators:Generator", *files]))
 """
 SIZE = ["--input-size", "1", "8", "5", "5"]
 
@@ -380,14 +390,16 @@ def test_overwriting_replaces_the_file_and_keeps_links_and_modes(alias, trained,
     assert names == {"in.pt", "link.pt", "other.pt", "some_generators.py"}
 
 
-@pytest.mark.parametrize("error", [
-    OSError(28, "No space left on device"), RuntimeError("writer failed"), KeyboardInterrupt()
+@pytest.mark.parametrize(("error", "said"), [
+    (OSError(28, "No space left on device"), "cannot write out.pt: No space left on device."),
+    (RuntimeError("writer failed."), "cannot write out.pt: writer failed."),
+    (KeyboardInterrupt(), "interrupted"),
 ])  # fmt: skip
 def test_failure_while_writing_leaves_all_files_as_they_were(
-    error, trained, tmp_path, monkeypatch, capsys
+    error, said, trained, tmp_path, monkeypatch, capsys
 ):
     def save(_, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise error
 
     torch.save(trained.state_dict(), "in.pt")
@@ -397,8 +409,25 @@ def test_failure_while_writing_leaves_all_files_as_they_were(
     repair("--checkpoint", "in.pt", "--out", "in.pt", "--overwrite", status=status)
     repair("--checkpoint", "in.pt", "--out", "out.pt", status=status)
     assert contents(tmp_path) == before
-    said = {130: "interrupted", 2: "cannot write out.pt: "}[status]
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_full_disk_leaves_the_file_as_it_was(suffix, trained, tmp_path):
+    state = trained.state_dict()
+    torch.save(state, "in.pt") if suffix == "pt" else save_file(state, "in.safetensors")
+    before = contents(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, f"in.{suffix}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"cannot write in.{suffix}: " in done.stderr
+    assert "too large" in done.stderr
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.usefixtures("models")

@@ -106,7 +106,7 @@ def write(out: Path, content: Any, metadata: Mapping[str, str]) -> None:
         save = _safetensors(out, "writing").save_file
         _replace(out, lambda part: save(tensors, part, {"format": "pt", **metadata}))
     else:
-        _replace(out, lambda part: torch.save(content, part))
+        _replace(out, lambda part: _save(content, part))
 
 
 def read_metadata(path: Path | None) -> dict[str, str]:
@@ -125,6 +125,11 @@ def _alone(values: Tensor) -> Tensor:
     return values.detach().clone(memory_format=torch.contiguous_format)
 
 
+def _save(content: Any, part: Path) -> None:
+    with part.open("wb") as file:  # Of a name, PyTorch does not tell why it cannot be written.
+        torch.save(content, file)
+
+
 def _replace(out: Path, save: Callable[[Path], Any]) -> None:
     """Save under another name beside the file, then put that in its place at once."""
     target = out.resolve()  # Of a link what it points at.
@@ -136,8 +141,9 @@ def _replace(out: Path, save: Callable[[Path], Any]) -> None:
         if target.exists():
             shutil.copymode(target, part)
         os.replace(part, target)
-    except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter.
-        reason = getattr(error, "strerror", None) or first_line(error)
+    except Exception as error:  # PyTorch and safetensors have errors of their own.
+        causes = [each for each in (error, error.__context__) if isinstance(each, OSError)]
+        reason = causes[0].strerror if causes else first_line(error)
         raise CommandError(f"cannot write {out}: {reason}.") from None
     finally:
         part.unlink(missing_ok=True)
