@@ -107,7 +107,7 @@ def read(given: Sequence[str]) -> Callable[[], Answer]:
         '14 -> 28: kernel_size=2, stride=2; coverage 1 everywhere'
     """
     if not given:
-        raise UsageError("which command?", INTRO)
+        raise UsageError("no command is given", INTRO)
     command, *words = given
     if command in ("-h", "--help", "help"):
         return lambda: Answer(INTRO)
