@@ -44,9 +44,13 @@ def prepare(folder):
     scope = {}
     exec((folder / "generator.py").read_text(), scope)
     model = scope["build"]()
-    optimizer = torch.optim.Adam(model.parameters()).state_dict()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 64, 4, 4)).sum().backward()
+    optimizer.step()
     state = {f"module.{name}": each for name, each in model.state_dict().items()}
-    torch.save({"state_dict": state, "optimizer": optimizer, "epoch": 9}, folder / "in.pt")
+    torch.save(
+        {"state_dict": state, "optimizer": optimizer.state_dict(), "epoch": 9}, folder / "in.pt"
+    )
     torch.save({"state_dict": state, "options": argparse.Namespace()}, folder / "old.pt")
 
 

@@ -27,6 +27,8 @@ def run(options: Namespace) -> Answer:
         checkpoints.check_out(out, options.checkpoint, options.overwrite)
     target, checkpoint, found = load(options.model), None, list[State]()
     model = target.model
+    if out is not None:
+        states.check_numbers(model)
     if options.checkpoint is not None:
         checkpoint, found = states.read_states(options.checkpoint, model)
     repaired, said = _repair(model, found, options)
@@ -38,7 +40,7 @@ def run(options: Namespace) -> Answer:
         texts.append("Nothing was written: --out FILE writes the checkpoint of the repaired model.")
     else:
         left = _write(out, repaired, checkpoint, found, options.checkpoint)
-        optimizers = states.find_optimizers(checkpoint) if rows else []
+        optimizers = states.find_optimizers(checkpoint, _outgrown(model, repaired))
         texts.append(repair_texts.written(out, found, left, optimizers))
         if rows:
             texts.append(repair_texts.how_to_load(target, options, sizes, found))
@@ -75,17 +77,24 @@ def _repair(
     return repaired, said
 
 
+def _outgrown(model: nn.Module, repaired: nn.Module) -> set[tuple[int, ...]]:
+    """Return the shapes of Parameters that have another one now."""
+    new = dict(repaired.named_parameters())
+    return {
+        tuple(old.shape)
+        for name, old in model.named_parameters()
+        if name in new and old.shape != new[name].shape
+    }
+
+
 def _write(
     out: Path, repaired: nn.Module, checkpoint: Any, found: list[State], source: Path | None
 ) -> list[str]:
     """Write the checkpoint; return what a file of tensors alone leaves out."""
-    state: dict[str, Any] = repaired.state_dict()
-    if any(isinstance(each, Tensor) and each.is_meta for each in state.values()):
-        raise CommandError("the model is on the meta device, and has no weights to write.")
     if checkpoint is None:
-        for name, each in state.items():
-            state[name] = each.cpu() if isinstance(each, Tensor) else each
-        checkpoint = state
+        checkpoint = repaired.state_dict()
+        for name, each in checkpoint.items():
+            checkpoint[name] = each.cpu() if isinstance(each, Tensor) else each
     left: list[str] = []
     if out.suffix == checkpoints.SAFETENSORS and found:
         if len(found) > 1:

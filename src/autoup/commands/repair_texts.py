@@ -108,8 +108,8 @@ def written(
     Example:
         >>> print(written(Path("out.pt"), [State((), {}, "module.", {})], [], ["['optimizer']"]))
         Written to out.pt. The weights are where they were: names keep 'module.'.
-        The state of an optimiser, ['optimizer'], is kept, but does not fit the repaired model:
-        make the optimiser anew.
+        The state of an optimiser, ['optimizer'], is kept and has shapes of the old kernels: make
+        the optimiser of the repaired model anew.
     """
     texts = [f"Written to {out}."]
     if not found:
@@ -120,8 +120,8 @@ def written(
         texts.append(f"Left out, as {out.suffix} holds tensors alone: {listed(left)}.")
     elif optimizers and out.suffix != SAFETENSORS:
         texts.append(
-            f"The state of an optimiser, {listed(optimizers)}, is kept, but does not fit the "
-            "repaired model: make the optimiser anew."
+            f"The state of an optimiser, {listed(optimizers)}, is kept and has shapes of the old "
+            "kernels: make the optimiser of the repaired model anew."
         )
     return "\n".join(fill(text, _TEXT) for text in texts)
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from autoup.commands import checkpoints
 from autoup.commands.answers import CommandError, listed
 from autoup.errors import ArtifactWarning, first_line
+from autoup.inspecting.runs import leaves
 from autoup.repairing.model import repair
 
 _COMPILED = "_orig_mod."
@@ -114,15 +115,35 @@ def read_states(path: Path, model: nn.Module) -> tuple[Any, list[State]]:
     Raises:
         CommandError: It cannot be read, or has none.
     """
+    check_numbers(model)
     checkpoint = checkpoints.read(path)
     if states := _fitting(checkpoint, model):
         return checkpoint, states
     reason = _explain_misfit(checkpoint, model)
-    with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        repaired = repair(model)
-    if _fitting(checkpoint, repaired):
+    if _is_repaired(checkpoint, model):
         reason += ". It fits the model that autoup.repair makes of this one: it is repaired already"
     raise CommandError(f"{path} does not fit the model: {reason}.")
+
+
+def check_numbers(model: nn.Module) -> None:
+    """Refuse a model that can hold no weights.
+
+    Raises:
+        CommandError: It is on the meta device.
+
+    Example:
+        >>> check_numbers(nn.Linear(1, 1))
+    """
+    if any(each.is_meta for each in (*model.parameters(), *model.buffers())):
+        raise CommandError("MODEL is on the meta device, and has no weights to read or write.")
+
+
+def _is_repaired(checkpoint: Any, model: nn.Module) -> bool:
+    with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
+        try:
+            return bool(_fitting(checkpoint, repair(model)))
+        except (TypeError, ValueError):  # It cannot be copied.
+            return False
 
 
 def _fitting(checkpoint: Any, model: nn.Module) -> list[State]:
@@ -133,7 +154,7 @@ def _fits(state: State, model: nn.Module) -> bool:
     """Load a state into a model, and tell whether that worked."""
     try:
         model.load_state_dict(state.tensors())
-    except (RuntimeError, AttributeError):  # The latter of values that are no tensors.
+    except Exception:  # Of values that are no tensors, and of the model's own hooks.
         return False
     return True
 
@@ -147,19 +168,24 @@ def load(state: State, model: nn.Module) -> None:
     model.load_state_dict(state.tensors())
 
 
-def find_optimizers(checkpoint: Any) -> list[str]:
-    """Return where states of optimisers stand."""
+def find_optimizers(checkpoint: Any, shapes: Collection[tuple[int, ...]]) -> list[str]:
+    """Return where states of optimisers stand that have tensors of these shapes."""
     return [
         "".join(f"[{key!r}]" for key in path)
         for path, entries in _trees(checkpoint)
         if {"state", "param_groups"} <= entries.keys()
+        and any(tuple(each.shape) in shapes for each in leaves(entries["state"]))
     ]
 
 
 def _explain_misfit(checkpoint: Any, model: nn.Module) -> str:
     """Say how the most similar ``state_dict`` differs from what the model takes."""
     wanted: dict[str, Any] = model.state_dict()
-    state = max(_candidates(checkpoint, model), key=lambda each: len(each.keys), default=None)
+    state = max(
+        _candidates(checkpoint, model),
+        key=lambda each: len(each.keys.keys() & wanted.keys()),
+        default=None,
+    )
     if state is None:
         held = [str(key) for key in cast("Tree", checkpoint)] if _is_tree(checkpoint) else []
         inside = f"it has {listed(held)}" if held else f"it is {type(checkpoint).__name__}"
@@ -256,6 +282,6 @@ def _count(things: Sequence[Any] | set[Any]) -> str:
 def _raised(state: State, model: nn.Module) -> str:
     try:
         model.load_state_dict(state.tensors())
-    except RuntimeError as error:
+    except Exception as error:
         return first_line(error)
     return "it fits"
