@@ -14,6 +14,7 @@ from support.comparing import quietly
 
 import autoup
 from autoup.__main__ import main
+from autoup.commands.states import State
 
 MODEL = """
 import torch
@@ -260,6 +261,15 @@ def test_folded_kernels_of_half_precision_are_not_rounded(trained):
     made = load("out.pt")
     assert made["conv.weight"].dtype == torch.float32
     assert made["up.weight"].dtype == torch.float16
+
+
+def test_tensors_that_stay_the_same_are_not_copied(models):
+    model = models.Generator()
+    held = {name: each.clone() for name, each in model.state_dict().items()}
+    state = State((), {**held}, "", {name: name for name in held})
+    state.take(model.state_dict(), autoup.repair(model).state_dict())
+    changed = {name for name, each in held.items() if state.entries[name] is not each}
+    assert changed == {"up.weight", "more.weight"}
 
 
 def test_shared_weights_stay_shared_in_the_file(models):
