@@ -22,13 +22,14 @@ BELOW = {
     "errors": set(),
     "kernels": set(),
     "init": {"kernels"},
+    "progress": set(),
     "solving": set(),
     "layers": {"init", "kernels", "solving"},
     "inspecting": {"layers"},
     "measuring": {"inspecting"},
-    "decoding": {"inspecting", "layers", "solving", "init"},
-    "repairing": {"inspecting", "layers", "solving", "init"},
-    "auditing": {"repairing", "measuring", "inspecting", "layers", "solving"},
+    "decoding": {"inspecting", "layers", "solving", "init", "progress"},
+    "repairing": {"inspecting", "layers", "solving", "init", "progress"},
+    "auditing": {"repairing", "measuring", "inspecting", "layers", "solving", "progress"},
 }
 
 
