@@ -24,7 +24,15 @@ from torch.utils.weak import WeakIdKeyDictionary
 from autoup.errors import first_line
 from autoup.inspecting.copies import attempt
 from autoup.inspecting.modules import modules_by_path
-from autoup.inspecting.runs import InputSizes, dtype_and_device, leaves, place, quiet, shown
+from autoup.inspecting.runs import (
+    InputSizes,
+    dtype_and_device,
+    leaves,
+    place,
+    quiet,
+    shown,
+    without_numbers,
+)
 
 _SIGNATURES = {
     "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups",
@@ -108,13 +116,10 @@ def record(model: nn.Module, sizes: InputSizes) -> list[Call]:
         >>> [call.name for call in record(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),))]
         ['conv']
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
-
     shared = [*model.parameters()]
     if dtype_and_device(model)[1].type != "meta":
         try:
-            fake = FakeTensorMode(allow_non_fake_inputs=True)
-            return attempt(model, lambda twin: _record(twin, sizes, fake), shared, "model")
+            return attempt(model, lambda twin: _record(twin, sizes, numbers=False), shared, "model")
         except Exception:  # It may look at numbers: what a real run raises is what counts.
             pass
 
@@ -138,15 +143,14 @@ def _explain(error: Exception, twin: nn.Module, sizes: InputSizes) -> str:
     )
 
 
-def _record(twin: nn.Module, sizes: InputSizes, fake: Any = None) -> list[Call]:
+def _record(twin: nn.Module, sizes: InputSizes, *, numbers: bool = True) -> list[Call]:
     dtype, device = dtype_and_device(twin)
     recorder = _Recorder()
     with ExitStack() as stack:
         for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.watch(twin)):
             stack.enter_context(context)
-        if fake is not None:
-            stack.enter_context(fake)
-            stack.enter_context(_as_in_export())
+        if not numbers:
+            stack.enter_context(without_numbers())
         inputs = [torch.randn(size, dtype=dtype, device=device) for size in sizes]
         for each in inputs:
             recorder.made[each] = None
@@ -156,17 +160,6 @@ def _record(twin: nn.Module, sizes: InputSizes, fake: Any = None) -> list[Call]:
         if call := recorder.made.get(each):
             call.returned = True
     return recorder.calls
-
-
-@contextmanager
-def _as_in_export() -> Generator[None]:
-    """Let libraries that ask know that tensors are fake, so that they keep none in their caches."""
-    before = torch.compiler._is_compiling_flag  # pyright: ignore
-    torch.compiler._is_compiling_flag = True  # pyright: ignore
-    try:
-        yield
-    finally:
-        torch.compiler._is_compiling_flag = before  # pyright: ignore
 
 
 def _read_name(name: str, axes: int) -> tuple[str, int | None]:
@@ -231,6 +224,8 @@ class _Recorder(TorchFunctionMode):
         """Know at any time which module runs."""
         handles: list[Any] = []
         for path, module in modules_by_path(twin).items():
+            if isinstance(module, torch.jit.ScriptModule):  # It takes no hooks.
+                continue
             enter = partial(self._enter, path)
             handles.append(module.register_forward_pre_hook(cast("Callable[..., None]", enter)))
             handles.append(module.register_forward_hook(self._leave))
