@@ -11,9 +11,9 @@ POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 class UNet(nn.Module):
-    """Takes odd sizes where it goes down by convolutions, and even ones where it pools.
+    """Takes odd sizes where it goes down by convolutions, and even ones alone where it pools.
 
-    Pooled, ``k3 s2 p1`` makes the even sizes of the skips alone; so did the first 3-d U-Nets.
+    Of pooled maps ``k3 s2 p1`` makes no odd size of a skip, whatever ``output_size`` asks for.
     """
 
     def __init__(self, dims=3, down="pool", meet="output_size", levels=2, **up):

@@ -35,13 +35,16 @@ def repair(
 
     Layers remain the objects that they are in the copy, with names, hooks, mode, dtype, device,
     ``requires_grad`` and parametrisations (weight and spectral norm, pruning). A weight that other
-    layers share, a layer with a ``forward`` of its own, quantised ones and functions stay.
+    layers share, a layer with a ``forward`` of its own, quantised and scripted ones and functions
+    stay. A layer that is called with ``output_size`` grows where the model still takes all sizes
+    that it took, of those that are tried: each axis larger by a few steps, and all of them.
 
     Args:
         model: Any module.
         input_size: Of its input, batch first, as ``(1, 3, 64, 64)``; of several inputs a sequence.
-            With it the repair proves itself: both models run on random input, in evaluation
-            mode and double precision where the model can, and must agree.
+            With it the repair proves itself: where anything changed, both models run on random
+            input, in evaluation mode and double precision where the model can, and must agree.
+            Without it a call with ``output_size`` is not seen, and a grown layer may refuse it.
         inplace: Repair ``model`` itself. Its Parameters remain the same objects, so that an
             optimiser's parameter groups still hold them; of larger shape, so that its state
             (momenta) does not fit any more: make the optimiser anew.
