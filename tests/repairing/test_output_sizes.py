@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import audit, repair
+from autoup.repairing.output_sizes import Ask, Asked, further_sizes
 
 
 def kernels(model):
@@ -141,6 +142,38 @@ def test_output_padding_that_only_some_sizes_ask_for_is_told():
     assert [*left] == ["ups.1"]
     made = follow(left["ups.1"], model, meet="crop")
     assert assert_same_function(model, made, product((8, 9, 10, 11), repeat=2)) == 16
+
+
+def test_layers_that_are_called_without_are_told_apart():
+    """One is uneven and not called with output_size, one is where odd maps come alone."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = UNet(1)
+            self.plain = nn.ConvTranspose1d(3, 3, 3, 2, 1)
+            self.last = nn.ConvTranspose1d(3, 3, 3, 2, 1, 1)
+
+        def forward(self, x):
+            x = self.plain(self.net(x))
+            return self.last(x, output_size=(2 * x.shape[2] - 1,)) if len(x) % 2 else self.last(x)
+
+    model = Mixed().double()
+    repaired, left = listed(model, (1, 1, 8))
+    assert [*left] == ["plain", "last"]
+    assert "output_size" not in left["plain"]
+    assert kernels(repaired.net) == {(4,)}
+    repaired, left = listed(model, (2, 1, 8))
+    assert [*left] == ["plain"]
+    assert repaired.last.kernel_size == (4,)
+
+
+def test_large_strides_are_tried_at_few_sizes():
+    asked = {"": Asked((Ask((4,), (0,), (1000,), True),))}
+    sizes = further_sizes(nn.ConvTranspose1d(1, 1, 301, 300, 1), ((1, 1, 1000),), asked)
+    assert 10 <= len(sizes) <= 16
+    every = further_sizes(nn.ConvTranspose1d(1, 1, 9, 8, 1), ((1, 1, 1000),), asked)
+    assert [size for ((*_, size),) in every] == [1000 + n for n in range(1, 9)]
 
 
 def test_fixed_output_size_counts_as_it_is():

@@ -101,7 +101,7 @@ def plan_change(
         order: Of the guarantee; None where layers keep their class.
     """
     calls, reached = (None, {}) if sizes is None else record_asked(model, sizes)
-    asked = {path: each for path, each in reached.items() if each.by_size}
+    asked = _by_size(reached)
     sites = find_sites(model, calls)
     plan = partial(
         plan_growth,
@@ -113,7 +113,8 @@ def plan_change(
     transposed = [site for site in sites if site.kind == "transposed"]
     made = dict[InputSizes, Shapes]()
     if sizes and any(plan(site, asked=asked).text for site in transposed if site.path in asked):
-        asked, made = ask_further(model, sizes, asked)
+        tried, made = ask_further(model, sizes, reached)
+        asked = _by_size(tried)
     found = [plan(site, asked=asked) for site in transposed]
     if fold:
         paths = paths_by_module(model)
@@ -126,6 +127,11 @@ def plan_change(
         order,
         made if grown_by_size else {},
     )
+
+
+def _by_size(reached: Mapping[str, Asked]) -> dict[str, Asked]:
+    """Return the layers that are called with ``output_size``."""
+    return {path: each for path, each in reached.items() if each.by_size}
 
 
 def _uses(remedies: Sequence[Remedy], asked: Mapping[str, Asked]) -> dict[str, Sizes | None]:

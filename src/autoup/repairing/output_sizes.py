@@ -23,6 +23,8 @@ from autoup.solving.sizes import transposed_size
 
 Shapes = list[tuple[int, ...]]
 
+_STEPS = 16  # Up to this stride, all remainders are asked for.
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -149,7 +151,8 @@ def further_sizes(
         for ask in each.asks:
             if not ask.by_size:
                 continue
-            dims, steps = len(ask.out_size), range(1, max(layer.stride) + 1)
+            dims, s = len(ask.out_size), max(layer.stride)
+            steps = range(1, s + 1, -(-s // _STEPS))
             largest = [
                 max((s[axis - dims] for s in sizes if len(s) > dims), default=1)
                 for axis in range(dims)
