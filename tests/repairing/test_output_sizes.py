@@ -90,6 +90,40 @@ def test_layers_stay_where_an_input_of_another_size_would_be_refused(size):
         grown(torch.zeros(refused))
 
 
+def test_deep_layers_are_asked_for_every_remainder():
+    """From 5 pixels on, the deepest map changes with the fourth more alone."""
+    model = UNet(1, down="conv", levels=3)
+    _, left = listed(model, (1, 1, 5))
+    assert "input_size=(1, 1, 9) asks for 3" in left["ups.0"]
+
+
+def test_sizes_that_the_model_refuses_do_not_count():
+    """Whatever its layers were asked for before it raises."""
+
+    class Even(UNet):
+        def forward(self, x):
+            made = super().forward(x)
+            if x.shape[2] % 4:
+                raise ValueError("multiples of 4 alone")
+            return made
+
+    model = Even(1, down="conv").double()
+    repaired = repair(model, (1, 1, 8))
+    assert kernels(repaired) == {(4,)}
+    assert assert_same_function(model, repaired, [(n,) for n in range(8, 20)]) == 3
+
+
+def test_models_of_squares_alone_are_tried_on_squares():
+    class Square(UNet):
+        def forward(self, x):
+            if x.shape[2] != x.shape[3]:
+                raise ValueError("squares alone")
+            return super().forward(x)
+
+    _, left = listed(Square(2, down="conv"), (1, 1, 8, 8))
+    assert "input_size=(1, 1, 9, 9) asks for 9" in left["ups.1"]
+
+
 def test_guess_by_the_size_at_hand_would_have_broken_the_model():
     """The layer's own output padding is what the size at hand asks for: nothing shows there."""
     model = UNet(2, down="conv", levels=1, output_padding=1)
@@ -142,6 +176,16 @@ def test_output_padding_that_only_some_sizes_ask_for_is_told():
     assert [*left] == ["ups.1"]
     made = follow(left["ups.1"], model, meet="crop")
     assert assert_same_function(model, made, product((8, 9, 10, 11), repeat=2)) == 16
+
+
+def test_what_stays_along_one_axis_is_told_where_another_grows():
+    model = UNet(2, levels=1, kernel_size=(3, 2), padding=(1, 0)).double()
+    repaired, left = listed(model, (1, 1, 8, 9))
+    assert kernels(repaired) == {(4, 2)}
+    assert "height: kernel_size 3 -> 4 by zero taps" in left["ups.0"]
+    assert "input_size=(1, 1, 8, 10) asks for 10" in left["ups.0"]
+    made = follow(left["ups.0"], model, meet="crop", levels=1)
+    assert assert_same_function(model, made, product((8, 10), (8, 9, 10, 11))) == 8
 
 
 def test_layers_that_are_called_without_are_told_apart():
@@ -291,17 +335,20 @@ class TestInterpolate:
         assert assert_same_function(model, repaired, product((8, 9, 10, 11), repeat=2)) == 16
 
     @pytest.mark.parametrize("dims", [1, 2, 3])
-    @pytest.mark.parametrize("size", [8, 12])
-    def test_what_would_make_the_size_at_once_is_told(self, dims, size):
-        model = UNet(dims, meet="interpolate").double()
+    @pytest.mark.parametrize(("size", "missing", "options"), [
+        (8, 1, {"kernel_size": 3}), (16, 3, {"kernel_size": 5, "stride": 4, "padding": 2}),
+    ])  # fmt: skip
+    def test_what_would_make_the_size_at_once_is_told(self, dims, size, missing, options):
+        model = UNet(dims, meet="interpolate", **options).double()
         repaired, left = listed(model, (1, 1, *(size,) * dims))
-        assert kernels(repaired) == {(3,) * dims}
-        before, after = (size - 1,) * dims, (size,) * dims
+        assert kernels(repaired) == {(options["kernel_size"],) * dims}
+        before, after = (size - missing,) * dims, (size,) * dims
         assert f"brings {before} pixels to {after} and mixes neighbours" in left["ups.1"]
         assert "another function" in left["ups.1"]
-        made = follow(left["ups.1"], model, meet="crop and interpolate")
+        stride = {"stride": options.get("stride", 2)}
+        made = follow(left["ups.1"], model, meet="crop and interpolate", **stride)
         x = torch.randn(1, 1, *(size,) * dims).double()
-        padded = UNet(dims, meet="output_size").double()
+        padded = UNet(dims, meet="output_size", **options).double()
         padded.load_state_dict(model.state_dict())
         assert distance([padded(x)], [made(x)]) <= 1e-12
         assert distance([model(x)], [made(x)]) > 1e-3
