@@ -23,7 +23,7 @@ from timing import machine, take_turns
 from torch import nn
 from tqdm import tqdm
 
-from autoup import AutoConvTranspose2d, audit, solve
+from autoup import AutoConvTranspose2d, audit, repair, solve
 from autoup.solving.solver import best_solutions
 
 TESTS = Path(__file__).parents[1] / "tests"
@@ -154,6 +154,19 @@ def audits(rounds: int, blocks: int) -> Iterator[Row]:
     yield Row(name, 2, "s", seconds(partial(audit, model), rounds))
 
 
+def repairs(rounds: int, size: int) -> Iterator[Row]:
+    """Repair a U-Net of even layers, which has to be looked at and no more, and audit it."""
+    net = nn.Sequential(nn.Conv2d(512, 512, 4, 2, 1), nn.ConvTranspose2d(512, 512, 4, 2, 1))
+    for channels, below in ((256, 512), (128, 256), (64, 128), (3, 64)):
+        down, up = nn.Conv2d(channels, below, 4, 2, 1), nn.ConvTranspose2d(below, channels, 4, 2, 1)
+        net = nn.Sequential(down, nn.BatchNorm2d(below), nn.LeakyReLU(0.2), net, up)
+    calls = [partial(act, net.eval(), (1, 3, size, size)) for act in (repair, audit)]
+    seconds(calls[0], 1)  # Loads what runs without numbers.
+    turns = [[seconds(call, 1)[0] for call in calls] for _ in range(rounds)]
+    found = [looked / audited for looked, audited in turns]
+    yield Row(f"repair at {size}², nothing to change, of the audit's", 0.5, "times", found)
+
+
 def mirrors(rounds: int, backbone: str, size: int) -> Iterator[Row]:
     """Mirror a large backbone at a large size, each time in a process of its own."""
     columns = zip(*(run(MIRROR, backbone, size) for _ in range(rounds)), strict=True)
@@ -176,12 +189,13 @@ def main() -> int:
         solves(rounds),
         constructions(rounds),
         audits(rounds, 5 if options.quick else 500),
+        repairs(rounds, 32 if options.quick else 256),
         mirrors(rounds, *(("resnet18", 64) if options.quick else ("resnet152", 1024))),
     ]
     print(f"\n{machine('cpu')}; medians\n")
     print("| what | limit | median | lowest | highest | kept |\n|---|---|---|---|---|---|")
     broken = 0
-    for row in tqdm((row for part in parts for row in part), total=11, unit="limit"):
+    for row in tqdm((row for part in parts for row in part), total=12, unit="limit"):
         kept = row.median <= row.limit
         broken += not kept
         numbers = [f"{each:.3g}" for each in (row.median, min(row.measured), max(row.measured))]

@@ -92,7 +92,14 @@ def test_the_limits_are_all_measured(tmp_path):
     assert done.returncode in (0, 1), done.stderr
     rows = re.findall(r"^\| (\w+).* \| (yes|NO) \|$", done.stdout, re.MULTILINE)
     whats = [what for what, _ in rows]
-    assert whats == ["import", *["solve"] * 4, *["construction"] * 6, "audit", *["mirror"] * 3]
+    assert whats == [
+        "import",
+        *["solve"] * 4,
+        *["construction"] * 6,
+        "audit",
+        "repair",
+        *["mirror"] * 3,
+    ]
     assert done.returncode == any(kept == "NO" for _, kept in rows)
 
 

@@ -8,6 +8,9 @@ from support.comparing import quietly
 from torch import nn
 
 from autoup import audit
+from autoup.inspecting.recording import record
+from autoup.inspecting.copies import copy_model, evaluate
+from autoup.inspecting.runs import shapes
 
 
 def test_no_module():
@@ -25,6 +28,17 @@ def test_scripted():
         model = torch.jit.script(nn.ReLU())
     with pytest.raises(TypeError, match="ScriptModule"):
         audit(model)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_scripted_parts_are_copied_and_run(numbers):
+    layer = nn.ConvTranspose2d(1, 2, 3, 2, 1)
+    with warnings.catch_warnings(action="ignore"):
+        model = nn.Sequential(nn.BatchNorm2d(1), torch.jit.script(nn.Sequential(layer))).train()
+    assert shapes(model, ((1, 1, 4, 4),), numbers=numbers) == [(1, 2, 7, 7)]
+    assert record(model, ((1, 1, 4, 4),))[0].made == (1, 1, 4, 4)
+    assert model[1].training
+    assert not any(each.training for each in evaluate(copy_model("model", model)).modules())
 
 
 def test_compiled_is_read_through():

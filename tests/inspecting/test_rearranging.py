@@ -157,7 +157,9 @@ def test_shuffle_of_a_scale_for_each_axis():
         for channel in range(2):
             conv.weight[phases[:, channel]] = conv.weight[channel].clone()
             conv.bias[phases[:, channel]] = conv.bias[channel].clone()
-    assert audit(nn.Sequential(conv, Shuffle()), (1, 2, 7, 9))[0].spread == pytest.approx(0, abs=1e-6)
+    assert audit(nn.Sequential(conv, Shuffle()), (1, 2, 7, 9))[0].spread == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_phases_from_several_functions_are_not_called_equal():
@@ -226,7 +228,7 @@ class Expanding(nn.Module):
         self.expand, self.norm = nn.Linear(8, 16), nn.LayerNorm(4)
 
     def forward(self, x):
-        n, c, h, w = x.shape
+        n, _, h, w = x.shape
         x = self.expand(x.flatten(2).transpose(1, 2)).view(n, h, w, 2, 2, 4)
         x = x.permute(0, 1, 3, 2, 4, 5).reshape(n, 4 * h * w, 4)
         return self.norm(x)

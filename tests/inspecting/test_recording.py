@@ -38,7 +38,7 @@ def scripted_resize(x):
 
 class Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(_, x):
         return F.conv_transpose2d(x, WEIGHT, stride=2)
 
 
@@ -145,7 +145,11 @@ def test_traced_and_scripted_children_are_looked_into():
     for child in scripted(Child()), traced:
         model = nn.Sequential(nn.Conv2d(3, 4, 1), child, nn.ConvTranspose2d(4, 1, 2, 2))
         first, second = audit(model, (1, 3, 16, 16))
-        assert (first.kind, first.kernel_size, first.output_padding) == ("transposed", (3, 3), (1, 1))
+        assert (first.kind, first.kernel_size, first.output_padding) == (
+            "transposed",
+            (3, 3),
+            (1, 1),
+        )
         assert first.name.startswith("1.")
         assert (first.severity, first.spread > 0.1) == ("severe", True)
         assert second.in_size == (32, 32)

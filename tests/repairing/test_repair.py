@@ -149,11 +149,20 @@ class TestBadInput:
         with pytest.raises(ValueError, match="meta device"):
             repair(model, (1, 1, 4, 4))
 
-    def test_quantised_stays(self):
+    @pytest.mark.parametrize("options", [{}, {"smoothness": 1}])
+    def test_quantised_stays_and_the_float_layers_around_it_are_repaired(self, options):
         with warnings.catch_warnings(action="ignore"):
-            layer = torch.ao.nn.quantized.ConvTranspose2d(1, 1, 3, 2, 1, 1)
-        with pytest.warns(autoup.ArtifactWarning, match="quantise"):
-            repair(nn.Sequential(layer))
+            model = nn.Sequential(
+                torch.ao.nn.quantized.Quantize(0.1, 0, torch.quint8),
+                torch.ao.nn.quantized.ConvTranspose2d(1, 1, 3, 2, 1, 1),
+                torch.ao.nn.quantized.DeQuantize(),
+                nn.ConvTranspose2d(1, 1, 3, 2, 1, 1),
+            )
+        with pytest.warns(autoup.ArtifactWarning) as caught:
+            repaired = repair(model, (1, 1, 4, 4), **options)
+        assert "1: stays" in str(caught[0].message)
+        assert "it is quantised: repair the float model" in str(caught[0].message)
+        assert (repaired[1].kernel_size, repaired[3].kernel_size) == ((3, 3), (4, 4))
 
     def test_forward_that_raises_changes_nothing(self):
         model = nn.Sequential(nn.ConvTranspose2d(1, 1, 3, 2, 1, 1))

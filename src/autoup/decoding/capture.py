@@ -16,7 +16,7 @@ from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 from autoup.errors import PACKAGE, first_line
 from autoup.inspecting.copies import attempt, check_module, tensors_of
 from autoup.inspecting.modules import modules_by_path
-from autoup.inspecting.runs import place, quiet
+from autoup.inspecting.runs import InputSizes, place, quiet, shown
 
 Output = int | str | Callable[[Any], Any] | None
 
@@ -38,6 +38,30 @@ class _Picked(nn.Module):
 
 class _NoTensorError(Exception):
     """What the encoder returns is no tensor, or ``output`` picks none."""
+
+
+def as_map(sizes: InputSizes) -> tuple[int, ...]:
+    """Return the size of the one map that an encoder takes.
+
+    Raises:
+        ValueError: There are several, or it is none.
+
+    Example:
+        >>> as_map(((1, 3, 224, 224),))
+        (1, 3, 224, 224)
+    """
+    size, *others = sizes
+    if others:
+        raise ValueError(
+            f"input_size must be that of one tensor, got {shown(sizes)}: a decoder mirrors an "
+            "encoder of one input; wrap one of several inputs in a module that adds the others."
+        )
+    if not 3 <= len(size) <= 5:
+        raise ValueError(
+            f"input_size must have 3 to 5 entries, batch and channels first, got {size}: "
+            "for pictures (1, 3, 224, 224)."
+        )
+    return size
 
 
 def capture(

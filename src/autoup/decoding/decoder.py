@@ -14,15 +14,16 @@ from torch.func import functional_call  # pyright: ignore[reportUnknownVariableT
 
 from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoothness
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
-from autoup.decoding.capture import Output, capture
+from autoup.decoding.capture import Output, as_map, capture
 from autoup.decoding.inverses import undo
 from autoup.decoding.operators import Norm
 from autoup.decoding.parts import Part, read_parts
 from autoup.decoding.steps import Point, read_steps, value_of, where
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning, InfeasibleError
-from autoup.inspecting.runs import InputSizes, check_input_size, shown
+from autoup.inspecting.runs import check_input_size
 from autoup.layers.conv_transpose import AutoConvTransposeNd
+from autoup.progress import steps
 
 _STAGES = ("block", "resolution")
 _FOLLOWING = ("norm", "activation")
@@ -88,44 +89,32 @@ def mirror_decoder(
         >>> decoder(encoder(torch.zeros(5, 1, 28, 28))).shape
         torch.Size([5, 1, 28, 28])
     """
-    sizes = _as_map(check_input_size(input_size))
+    sizes = as_map(check_input_size(input_size))
     _check_options(stages, refine, adjoint, tied, output_activation)
     check_choice("init", init, INITS)
     order = int(not adjoint) if smoothness is None else require_smoothness(smoothness)
-    program = capture(encoder, sizes, output)
-    parts = read_parts(read_steps(program), fold=not adjoint, merge=stages == "resolution")
-    _check_parts(parts, sizes, tied)
-    end = value_of(parts[-1].after.node)
-    settings = Settings(
-        adjoint,
-        _sharer(program, encoder, tied),
-        {"smoothness": order, "init": init},
-        {"device": end.device, "dtype": end.dtype},
-    )
-    with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        calm = init != "torch" and not tied and any(part.norm for part in parts)
-        decoder = _build(parts, settings, refine, small_start=calm)
-    _check_result(decoder, end, sizes)
+    with steps("mirror_decoder", 3) as step:
+        step("capture")
+        program = capture(encoder, sizes, output)
+        step("build")
+        parts = read_parts(read_steps(program), fold=not adjoint, merge=stages == "resolution")
+        _check_parts(parts, sizes, tied)
+        end = value_of(parts[-1].after.node)
+        settings = Settings(
+            adjoint,
+            _sharer(program, encoder, tied),
+            {"smoothness": order, "init": init},
+            {"device": end.device, "dtype": end.dtype},
+        )
+        with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
+            calm = init != "torch" and not tied and any(part.norm for part in parts)
+            decoder = _build(parts, settings, refine, small_start=calm)
+        step("check")
+        _check_result(decoder, end, sizes)
     if output_activation is not None:
         decoder.add_module("output_activation", output_activation)
     warn_of_artifacts(decoder, sizes)
     return decoder
-
-
-def _as_map(sizes: InputSizes) -> tuple[int, ...]:
-    """Return the size of the one map that an encoder takes."""
-    size, *others = sizes
-    if others:
-        raise ValueError(
-            f"input_size must be that of one tensor, got {shown(sizes)}: a decoder mirrors an "
-            "encoder of one input; wrap one of several inputs in a module that adds the others."
-        )
-    if not 3 <= len(size) <= 5:
-        raise ValueError(
-            f"input_size must have 3 to 5 entries, batch and channels first, got {size}: "
-            "for pictures (1, 3, 224, 224)."
-        )
-    return size
 
 
 def _check_options(

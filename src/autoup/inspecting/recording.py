@@ -13,8 +13,7 @@ name says nothing of it.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +28,14 @@ from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import attempt
 from autoup.inspecting.modules import modules_by_path
 from autoup.inspecting.recorder import Recorder
-from autoup.inspecting.runs import InputSizes, dtype_and_device, place, quiet, shown
+from autoup.inspecting.runs import (
+    InputSizes,
+    dtype_and_device,
+    place,
+    quiet,
+    shown,
+    without_numbers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +68,10 @@ def record(model: nn.Module, sizes: InputSizes, *, real: bool = False) -> Record
         >>> [call.name for call in record(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),)).calls]
         ['conv']
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
-
     shared = [*model.parameters()]
     if not real and dtype_and_device(model)[1].type != "meta":
         try:
-            fake = FakeTensorMode(allow_non_fake_inputs=True)
-            return attempt(model, lambda twin: _record(twin, sizes, fake), shared, "model")
+            return attempt(model, lambda twin: _record(twin, sizes, real=False), shared, "model")
         except Exception:  # It may look at numbers: what a real run raises is what counts.
             pass
 
@@ -92,32 +95,20 @@ def _explain(error: Exception, twin: nn.Module, sizes: InputSizes) -> str:
     )
 
 
-def _record(twin: nn.Module, sizes: InputSizes, fake: Any = None) -> Recording:
+def _record(twin: nn.Module, sizes: InputSizes, *, real: bool = True) -> Recording:
     dtype, device = dtype_and_device(twin)
     recorder = Recorder(twin)
     with ExitStack() as stack:
         for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.watch()):
             stack.enter_context(context)
-        if fake is not None:
-            stack.enter_context(fake)
-            stack.enter_context(_as_in_export())
+        if not real:
+            stack.enter_context(without_numbers())
         inputs = [torch.randn(size, dtype=dtype, device=device) for size in sizes]
         recorder.start(inputs)
         with _Operators(recorder), _Functions(recorder):
             returned = twin(*inputs)
     recorder.finish(returned)
-    return Recording(recorder.calls, recorder.still, fake is None)
-
-
-@contextmanager
-def _as_in_export() -> Generator[None]:
-    """Let libraries that ask know that tensors are fake, so that they keep none in their caches."""
-    before = torch.compiler._is_compiling_flag  # pyright: ignore
-    torch.compiler._is_compiling_flag = True  # pyright: ignore
-    try:
-        yield
-    finally:
-        torch.compiler._is_compiling_flag = before  # pyright: ignore
+    return Recording(recorder.calls, recorder.still, real)
 
 
 class _Functions(TorchFunctionMode):

@@ -8,7 +8,7 @@ import logging
 import traceback
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
@@ -90,6 +90,48 @@ def run(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
 def _run(inputs: Sequence[Tensor], twin: nn.Module) -> list[Tensor]:
     torch.manual_seed(0)
     return [*leaves(twin(*inputs))]
+
+
+def shapes(model: nn.Module, sizes: InputSizes, *, numbers: bool) -> list[tuple[int, ...]]:
+    """Return the shapes of the tensors that a copy of a model returns.
+
+    Args:
+        model: Of which a copy runs.
+        sizes: Of its inputs.
+        numbers: Whether it runs on real tensors; otherwise on fake ones, without arithmetic.
+
+    Example:
+        >>> shapes(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),), numbers=False)
+        [(1, 8, 7, 7)]
+    """
+    dtype, device = dtype_and_device(model)
+
+    def act(twin: nn.Module) -> list[tuple[int, ...]]:
+        with ExitStack() as stack:
+            if not numbers and device.type != "meta":
+                stack.enter_context(without_numbers())
+            inputs = [torch.zeros(size, dtype=dtype, device=device) for size in sizes]
+            return [tuple(each.shape) for each in leaves(twin(*inputs))]
+
+    with quiet(), fork_rng(devices=[]), torch.no_grad():
+        return attempt(model, act, [*model.parameters()], "model")
+
+
+@contextmanager
+def without_numbers() -> Generator[None]:
+    """Make tensors that have shapes and no numbers.
+
+    Libraries that ask hear that they are being exported, so that they keep none in their caches.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
+
+    before = torch.compiler._is_compiling_flag  # pyright: ignore
+    torch.compiler._is_compiling_flag = True  # pyright: ignore
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        torch.compiler._is_compiling_flag = before  # pyright: ignore
 
 
 def leaves(value: Any) -> Iterator[Tensor]:

@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoup.checks import check_flags, require_smoothness
-from autoup.errors import AutoupError, warn
+from autoup.errors import warn
 from autoup.inspecting.copies import check_module, copy_model
-from autoup.inspecting.runs import InputSizes, check_input_size, dtype_and_device, quiet, run, shown
-from autoup.repairing.change import Change
+from autoup.inspecting.runs import check_input_size
+from autoup.progress import steps
+from autoup.repairing.change import Change, plan_change
+from autoup.repairing.proof import prove
 from autoup.repairing.surgery import Journal
-
-_DIGITS = 512  # Differences of so many roundings are none: sums run in another order.
 
 
 def repair(
@@ -36,13 +35,16 @@ def repair(
 
     Layers remain the objects that they are in the copy, with names, hooks, mode, dtype, device,
     ``requires_grad`` and parametrisations (weight and spectral norm, pruning). A weight that other
-    layers share, a layer with a ``forward`` of its own, quantised ones and functions stay.
+    layers share, a layer with a ``forward`` of its own, quantised and scripted ones and functions
+    stay. A layer that is called with ``output_size`` grows where the model still takes all sizes
+    that it took, of those that are tried: each axis larger by a few steps, and all of them.
 
     Args:
         model: Any module.
         input_size: Of its input, batch first, as ``(1, 3, 64, 64)``; of several inputs a sequence.
-            With it the repair proves itself: both models run on random input, in evaluation
-            mode and double precision where the model can, and must agree.
+            With it the repair proves itself: where anything changed, both models run on random
+            input, in evaluation mode and double precision where the model can, and must agree.
+            Without it a call with ``output_size`` is not seen, and a grown layer may refuse it.
         inplace: Repair ``model`` itself. Its Parameters remain the same objects, so that an
             optimiser's parameter groups still hold them; of larger shape, so that its state
             (momenta) does not fit any more: make the optimiser anew.
@@ -83,81 +85,26 @@ def repair(
     checked = check_module("model", model)
     if checked is not model:
         raise TypeError("model is compiled: repair model._orig_mod and compile what it returns.")
-    original = copy_model("model", model)
-    if state_dict is not None:
-        original.load_state_dict(state_dict)
-    repaired = copy_model("model", original)
-    change = Change(sizes, even, fold_resize, order)
-    left = change.apply(repaired, Journal())
-    if sizes is not None:
-        _prove(original, repaired, change, sizes)
-    if inplace:
-        _transfer(model, change, state_dict)
+    with steps("repair", 4) as step:
+        step("look")
+        original = copy_model("model", model)
+        if state_dict is not None:
+            original.load_state_dict(state_dict)
+        change = plan_change(original, sizes, even=even, fold=fold_resize, order=order)
+        step("change")
+        repaired, journal = copy_model("model", original), Journal()
+        left = {**change.left, **change.keep_function(repaired, journal)}
+        if order == 0:
+            left.update(change.guarantee(repaired, journal))
+        if sizes is not None and len(journal):
+            prove(original, repaired, change, sizes, step)
+        if order != 0:  # Which changes the function.
+            left.update(change.guarantee(repaired, journal))
+        if inplace:
+            _transfer(model, change, state_dict)
     if left:
         warn("repair: " + _listing(left))
     return model if inplace else repaired
-
-
-def _prove(original: nn.Module, repaired: nn.Module, change: Change, sizes: InputSizes) -> None:
-    """Compare both models on random input; the guarantee, which changes outputs, left out.
-
-    In double precision the change itself must be exact. The repaired model, whose folded
-    kernels are rounded, must agree up to that.
-    """
-    dtype, device = dtype_and_device(original)
-    if device.type == "meta":
-        raise ValueError(
-            "model is on the meta device and has no numbers to compare: leave input_size out."
-        )
-    if change.order:
-        repaired = copy_model("model", original)
-        change.keep_function(repaired, Journal())
-    wide = torch.promote_types(dtype, torch.float64)
-    try:
-        with quiet():
-            before = copy_model("model", original).to(wide)
-            after = copy_model("model", before)
-            change.keep_function(after, Journal())
-            pairs = [(after, wide), (copy_model("model", repaired).to(wide), dtype)]
-        found = [(_compare(before, each, sizes), limit) for each, limit in pairs]
-    except Exception:  # Not every model takes double precision.
-        found = [(_compare(original, repaired, sizes), dtype)]
-    for worst, precision in found:
-        limit = _DIGITS * torch.finfo(precision).eps
-        if not worst <= limit:
-            raise AutoupError(
-                f"repair changed the output on random input of input_size={shown(sizes)} by "
-                f"{worst:.2g} of its largest value, more than {limit:.2g} ({precision}), so "
-                "nothing is repaired: code in the model may read kernel_size, padding or weight "
-                "of a layer. Call audit(model) for the layers, and repair those submodules alone "
-                "that are not read."
-            )
-
-
-def _compare(original: nn.Module, repaired: nn.Module, sizes: InputSizes) -> float:
-    """Return the largest difference over the largest value of any tensor that they return."""
-    dtype, device = dtype_and_device(original)
-    generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(s, generator=generator, dtype=dtype).to(device) for s in sizes]
-    wanted = run(original, inputs)
-    try:
-        made = run(repaired, inputs)
-    except Exception:  # The original runs, so this is the repair's doing.
-        return float("inf")
-    if len(wanted) != len(made):
-        return float("inf")
-    return max((_difference(a, b) for a, b in zip(wanted, made, strict=True)), default=0.0)
-
-
-def _difference(wanted: Tensor, made: Tensor) -> float:
-    if wanted.shape != made.shape:
-        return float("inf")
-    if not wanted.numel() or not (wanted.is_floating_point() or wanted.is_complex()):
-        return 0.0 if torch.equal(wanted, made) else float("inf")
-    if torch.equal(wanted, made):
-        return 0.0
-    largest = float(wanted.abs().max())
-    return float((wanted - made).abs().max()) / (largest or 1.0)
 
 
 def _transfer(model: nn.Module, change: Change, state_dict: Mapping[str, Any] | None) -> None:
@@ -168,7 +115,8 @@ def _transfer(model: nn.Module, change: Change, state_dict: Mapping[str, Any] | 
         if state_dict is not None:
             before = {name: each.clone() for name, each in model.state_dict().items()}
             model.load_state_dict(state_dict)
-        change.apply(model, journal)
+        change.keep_function(model, journal)
+        change.guarantee(model, journal)
     except BaseException:
         journal.undo()
         if before is not None:

@@ -1,7 +1,8 @@
 """What repair does at each place of a model, or why it does nothing there: all its decisions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -12,7 +13,9 @@ from autoup.inspecting.calls import Call, per_dim
 from autoup.inspecting.copies import HOOKS
 from autoup.inspecting.sites import CONV, TRANSPOSED, Site, is_quantised
 from autoup.layers.base import BaseConvTransposeNd
+from autoup.repairing.advice import advise
 from autoup.repairing.growth import Growth, describe, grow, shortfalls
+from autoup.repairing.output_sizes import Asked
 from autoup.solving.flaws import AXES
 from autoup.solving.sizes import least_kernel
 
@@ -45,6 +48,7 @@ def plan_growth(
     *,
     even: bool = True,
     smoothness: int = 0,
+    asked: Mapping[str, Asked] = MappingProxyType({}),
 ) -> Remedy:
     """Return how a transposed convolution grows.
 
@@ -54,6 +58,7 @@ def plan_growth(
         modules: All modules of the model, by path.
         even: Whether to grow to a multiple of the stride.
         smoothness: Order for which the kernel shall have two free taps.
+        asked: What layers were asked for by all inputs that were tried, by path.
 
     Example:
         >>> from autoup.inspecting.sites import find_sites
@@ -61,19 +66,25 @@ def plan_growth(
         >>> plan_growth(find_sites(layer, None)[0], {}, {"": layer}).text
         'height and width: kernel_size 3 -> 4 by zero taps, output_padding 1 -> 0'
     """
-    axes = axes_of(site)
+    axes, by_size = axes_of(site), asked.get(site.path)
+    if by_size is not None:
+        least = _least(site.module, by_size)
+        axes = [(k, s, p, a, d) for (k, s, p, _, d), a in zip(axes, least, strict=True)]
     growths = tuple(_grow_axis(*axis, even, smoothness) for axis in axes)
-    text = _describe(axes, growths, even)
+    advice = advise(axes, growths, site.calls, by_size, even=even)
+    text = "; ".join(each for each in (_describe(axes, growths, even), advice) if each)
     if not text:
         return Remedy(site)
     try:
-        _check_growth(site, owners, modules)
+        _check_growth(site, owners, modules, asked)
     except Refusal as refusal:
         return Remedy(site, text=f"stays, as {refusal}", stays=True)
     if not any(growth.changes for growth in growths):
         return Remedy(site, text=text, stays=True)
     left = [shortfalls(axis[1], each, even=even) for axis, each in zip(axes, growths, strict=True)]
-    return Remedy(site, growths, text=text, stays=any(left))
+    if by_size is not None:
+        growths = _keep_windows(site.module, axes, growths)
+    return Remedy(site, growths, text=text, stays=any(left) or bool(advice))
 
 
 def plan_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> Remedy:
@@ -151,6 +162,26 @@ def _grow_axis(k: int, s: int, p: int, a: int, d: int, even: bool, smoothness: i
     return grow(k, s, p, a, d, even=even, least=least)
 
 
+def _least(layer: Any, asked: Asked | None) -> tuple[int, ...]:
+    """Return the output padding that a layer always has: what a kernel may make in its place."""
+    if asked is None:
+        return tuple(layer.output_padding)
+    if getattr(layer, "solutions", None) is None:
+        return asked.least
+    return tuple(map(min, asked.least, layer.output_padding))  # It is solved for a size, too.
+
+
+def _keep_windows(
+    layer: Any, axes: Sequence[tuple[int, ...]], growths: Sequence[Growth]
+) -> tuple[Growth, ...]:
+    """Return the growths with the output padding that is left for calls without output_size."""
+    kept = zip(layer.output_padding, axes, growths, strict=True)
+    return tuple(
+        replace(growth, output_padding=max(0, own - axis[3] + growth.output_padding))
+        for own, axis, growth in kept
+    )
+
+
 def _describe(
     axes: Sequence[tuple[int, int, int, int, int]], growths: Sequence[Growth], even: bool
 ) -> str:
@@ -162,7 +193,10 @@ def _describe(
 
 
 def _check_growth(
-    site: Site, owners: Mapping[int, Sequence[str]], modules: Mapping[str, nn.Module]
+    site: Site,
+    owners: Mapping[int, Sequence[str]],
+    modules: Mapping[str, nn.Module],
+    asked: Mapping[str, Asked],
 ) -> None:
     """Refuse a layer whose kernel other code holds, or makes otherwise."""
     layer: Any = site.module
@@ -170,8 +204,11 @@ def _check_growth(
         raise Refusal("a function makes it, whose code holds kernel and padding")
     if is_quantised(layer):
         raise Refusal("it is quantised: repair the float model and quantise that")
-    if any(_is_dynamic(call, layer) for call in site.calls):
-        raise Refusal("it is called with output_size, which a grown kernel cannot heed")
+    if site.path not in asked and any(_is_dynamic(call, layer) for call in site.calls):
+        raise Refusal(
+            "it is called with output_size: repair(model, input_size) tries inputs of other sizes, "
+            "and grows the kernel where it can make all that they ask for"
+        )
     if _has_own_forward(layer):
         raise Refusal(f"{type(layer).__name__} has a forward of its own")
     if getattr(layer, "smoothness", 0):
@@ -180,7 +217,8 @@ def _check_growth(
         other: Any = modules[path]
         plain = all("weight" in each._parameters for each in (layer, other))
         same = isinstance(other, TRANSPOSED) and not _has_own_forward(other)
-        if not (plain and same and _settings(other) == _settings(layer)):
+        alike = _settings(other, asked.get(path)) == _settings(layer, asked.get(site.path))
+        if not (plain and same and alike):
             raise Refusal(f"it shares its weight with {path}")
 
 
@@ -212,9 +250,9 @@ def _check_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> tuple[i
     return scale
 
 
-def _settings(layer: Any) -> tuple[Any, ...]:
-    names = ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups")
-    return tuple(getattr(layer, name) for name in names)
+def _settings(layer: Any, asked: Asked | None) -> tuple[Any, ...]:
+    names = ("kernel_size", "stride", "padding", "dilation", "groups")
+    return (*(getattr(layer, name) for name in names), _least(layer, asked))
 
 
 def _is_dynamic(call: Call, layer: Any) -> bool:
