@@ -36,7 +36,7 @@ def test_scripted_parts_are_copied_and_run(numbers):
     with warnings.catch_warnings(action="ignore"):
         model = nn.Sequential(nn.BatchNorm2d(1), torch.jit.script(nn.Sequential(layer))).train()
     assert shapes(model, ((1, 1, 4, 4),), numbers=numbers) == [(1, 2, 7, 7)]
-    assert record(model, ((1, 1, 4, 4),))[0].made == (1, 1, 4, 4)
+    assert record(model, ((1, 1, 4, 4),)).calls[0].made == (1, 1, 4, 4)
     assert model[1].training
     assert not any(each.training for each in evaluate(copy_model("model", model)).modules())
 

@@ -60,7 +60,8 @@ def kind_by_name(name, arguments, made):
         sizes = zip(arguments[0].shape[2:], made.shape[2:], strict=True)
         return "resize" if any(o > i for i, o in sizes) else None
     if "grid_sampler" in name:
-        return "sample"
+        steps = {o - i for i, o in zip(arguments[0].shape[2:], made.shape[2:], strict=True)}
+        return "sample" if max(steps) > 0 and min(steps) >= 0 else None
     if name.startswith("max_unpool"):
         return "unpool"
     return {"pixel_shuffle": "shuffle", "col2im": "fold", "unfold_backward": "fold"}.get(name)

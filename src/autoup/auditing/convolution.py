@@ -21,12 +21,13 @@ class Convolution:
         conv: Any = site.conv
         self._calls = site.conv_calls
         if conv is not None:
-            self.weight, self.groups = kernel_in_use(conv), conv.groups
+            self.weight, self.bias, self.groups = kernel_in_use(conv), conv.bias, conv.groups
             stride, padding, dilation = conv.stride, conv.padding, conv.dilation
             zeros = conv.padding_mode == "zeros"
         else:
             given = self._calls[0].arguments
-            self.weight, self.groups = given["weight"], given.get("groups", 1)
+            self.weight, self.bias = given["weight"], given.get("bias")
+            self.groups = given.get("groups", 1)
             stride, padding, dilation = (
                 given.get(name, default)
                 for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))

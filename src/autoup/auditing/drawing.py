@@ -21,7 +21,13 @@ from autoup.svg import (
 )
 from autoup.table import join_axes
 
-COLOURS = {"clean": "#2e7d32", "note": "#546e7a", "warning": "#b26a00", "severe": "#b71c1c"}
+COLOURS = {
+    "clean": "#2e7d32",
+    "note": "#546e7a",
+    "unknown": "#6a1b9a",
+    "warning": "#b26a00",
+    "severe": "#b71c1c",
+}
 _MOST = 40  # Steps that are drawn.
 _TOP, _ROW, _BAR = 70, 42, 22
 _NAME, _CHAIN, _SHIFT = 250, 300, 170  # Widths of the columns.

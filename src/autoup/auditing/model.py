@@ -16,7 +16,7 @@ from autoup.auditing.upsampling import Upsampling
 from autoup.errors import Refusal
 from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import check_module, copy_model, evaluate
-from autoup.inspecting.rearranging import find_rearrangements
+from autoup.inspecting.rearranging import Rearrangement, find_rearrangements
 from autoup.inspecting.recorder import grows
 from autoup.inspecting.recording import Recording, record
 from autoup.inspecting.runs import check_input_size, dtype_and_device
@@ -99,14 +99,15 @@ def _look(
     if calls is None:
         return report, [], False
     blind = reader.lacks_numbers or any(each.kind == "unknown" for each in moved.values())
-    report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
+    if rows:
+        report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
     ways = _ways(calls, sites, rows)
     last, dims = _find_output(calls, ways)
     if last is None:
         return report, [], blind
     places = locate(calls, dims, moved)
     end, size = places[last], last.made[-dims:]
-    if unseen := _find_unseen(calls, rows, last, is_known(end)):
+    if unseen := _find_unseen(calls, rows, moved, last, is_known(end)):
         return replace(report, rows=(*rows, read_other(unseen))), [], True
     report = _follow(report, calls, sites, places, last)
     scaled = is_known(end) and not any(map(Position.is_off_scale, end, size))
@@ -118,16 +119,27 @@ def _look(
 
 
 def _find_unseen(
-    calls: Sequence[Call], rows: Sequence[Upsampling], last: Call, known: bool
+    calls: Sequence[Call],
+    rows: Sequence[Upsampling],
+    moved: Mapping[Call, Rearrangement],
+    last: Call,
+    known: bool,
 ) -> Site | None:
     """Return the output as a step where it is larger than the input and nothing seen enlarges."""
-    if known or len(last.made) < 4 or any(prod(row.stride) > 1 for row in rows):
+    steps = any(prod(row.stride) > 1 or row.severity == "unknown" for row in rows)
+    if known or len(last.made) < 4 or steps or any(map(_lays_out, moved.items())):
         return None
     inputs = [call.shape for call in calls if call.from_input]
     smaller = [each for each in inputs if len(each) == len(last.made) and grows(each, last.made)]
-    if not smaller or any(row.severity == "unknown" for row in rows):
+    if not smaller:
         return None
     return Site("unknown", "", None, [Call("output", "", (last,), smaller[0], last.made, {})])
+
+
+def _lays_out(moved: tuple[Call, Rearrangement]) -> bool:
+    """Tell whether pixels are laid out beside each other, as tiles are."""
+    end, how = moved
+    return how.kind == "move" and bool(how.in_size) and grows((1, 1, *how.in_size), end.made)
 
 
 def _ways(

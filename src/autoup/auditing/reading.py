@@ -22,7 +22,7 @@ from autoup.inspecting.modules import (
 )
 from autoup.inspecting.runs import dtype_and_device
 from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
-from autoup.measuring.phases import phase_sums, shuffle_spread, sums_spread
+from autoup.measuring.phases import fold_norm, phase_sums, shuffle_spread, sums_spread
 from autoup.repairing.remedies import axes_of, plan_fold, plan_growth
 
 _ELEMENTWISE = {"relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid", "dropout",
@@ -111,7 +111,8 @@ class Reader:
         return _even_row(site, conv, scale, verdict, 0.0, str(mode))
 
     def _read_shuffle(self, site: Site) -> Upsampling:
-        conv, spread, verdict = read_convolution(site), _shuffle_spread(site), Verdict()
+        conv, verdict = read_convolution(site), Verdict()
+        spread = _shuffle_spread(site, conv)
         if blurs := self._evened(site, site.split, None) if spread != 0.0 else ():
             spread, verdict = 0.0, Verdict((f"evened out by {', '.join(blurs)}",))
         elif spread is not None and spread >= BALANCED:
@@ -152,6 +153,8 @@ def _start_equal(site: Site) -> str:
     """Say how a convolution before a shuffle starts from equal phases, where it can."""
     conv: Any = site.conv
     channels = site.moved.channels if site.moved else ()
+    if conv is None:
+        return ""
     if [c for each in channels for c in sorted(each)] != [*range(sum(map(len, channels)))]:
         return ""  # Neighbouring channels start alike, and these are no neighbours.
     if conv.out_channels % (prod(site.split) * conv.groups):
@@ -167,7 +170,7 @@ def _start_equal(site: Site) -> str:
 
 
 def _why_unknown(site: Site) -> str:
-    if site.conv is None:
+    if site.partner is None:
         return "no convolution before them was found"
     if site.moved is not None and not site.moved.channels:
         return "they stem from several functions"
@@ -244,11 +247,10 @@ def _scale_of(site: Site, conv: Convolution | None) -> tuple[float, ...]:
     return () if given is None else tuple(map(float, per_dim(given, dims)))
 
 
-def _shuffle_spread(site: Site) -> float | None:
+def _shuffle_spread(site: Site, conv: Convolution | None) -> float | None:
     """Return the spread of the convolution, where what follows it keeps equal phases equal."""
-    conv: Any = site.conv
     channels = site.moved.channels if site.moved else ()
-    if conv is None or not has_numbers(kernel_in_use(conv)) or (site.moved and not channels):
+    if conv is None or not has_numbers(conv.weight) or (site.moved and not channels):
         return None
     norm: Any = None
     for place, each in enumerate(site.between[::-1]):
@@ -259,7 +261,8 @@ def _shuffle_spread(site: Site) -> float | None:
     phases = prod(site.split)
     if conv.out_channels % phases:
         return None
-    return shuffle_spread(conv, phases, norm, channels)
+    weight, bias = fold_norm(conv.weight, conv.bias, norm)
+    return shuffle_spread(weight, bias, conv.groups, phases, channels)
 
 
 def _name(between: object) -> str:

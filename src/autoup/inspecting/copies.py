@@ -1,6 +1,7 @@
 """Copy a model so that nothing done to the copy reaches it."""
 
 import copy
+import warnings
 from collections.abc import Callable, Container, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from autoup.errors import first_line
 
 Result = TypeVar("Result")
 
+_FUNCTIONS = ("ScriptFunction", "CustomOpDef", "OpOverload", "OpOverloadPacket")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -61,15 +63,22 @@ def copy_model(name: str, model: nn.Module, shared: Sequence[torch.Tensor] = ())
     memo: dict[int, Any] = {
         id(each): each.detach().clone() for each in tensors_of(model) if not each.is_leaf
     }
-    memo.update((id(each), each) for each in shared)
+    memo.update((id(each), each) for each in [*shared, *_functions_of(model)])
     try:
-        return copy.deepcopy(model, memo)
+        with warnings.catch_warnings(action="ignore"):  # Of what an exported graph is made of.
+            return copy.deepcopy(model, memo)
     except Exception as error:
         raise TypeError(
             f"{name} cannot be copied ({type(error).__name__}: {first_line(error)}), and only "
             "a copy can be changed or run without a trace on it: pass the module without its "
             "wrapper, or the attribute that cannot be copied."
         ) from error
+
+
+def _functions_of(model: nn.Module) -> list[Any]:
+    """Return compiled functions and operators that modules hold, which nothing changes."""
+    held = [value for module in model.modules() for value in vars(module).values()]
+    return [each for each in held if type(each).__name__ in _FUNCTIONS]
 
 
 def tensors_of(model: nn.Module) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoup.inspecting.calls import Call, Slot
+from autoup.inspecting.calls import Call, Slot, shapes_of
 
 _MOVES = {
     "view", "reshape", "view_as", "reshape_as", "permute", "transpose", "movedim", "moveaxis", "t",
@@ -38,6 +38,8 @@ def moves(call: Call) -> bool:
         >>> moves(Call("conv", "", (), (1, 1, 4, 4), (1, 1, 4, 4), {}))
         False
     """
+    if call.name == "einsum":  # Of one tensor it is a permutation, or a sum that plays as one.
+        return len(shapes_of(call.inputs)) == 1
     return call.function is not None and call.name in _MOVES | _STILL
 
 

@@ -25,6 +25,7 @@ _FIRST = {"conv", "conv_transpose", "batch_norm", "instance_norm", "group_norm",
           "avg_pool", "interpolate", "adaptive_pool"}  # fmt: skip
 PRODUCTS = {"matmul", "bmm", "baddbmm", "einsum", "mm", "__matmul__", "__rmatmul__", "tensordot",
             "scaled_dot_product_attention", "multi_head_attention_forward"}  # fmt: skip
+_JOINS = {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack"}
 _FAR = 200  # Functions of one run.
 
 
@@ -68,9 +69,8 @@ def find_rearrangements(calls: Sequence[Call]) -> dict[Call, Rearrangement]:
     order = {call: number for number, call in enumerate(calls)}
     found: dict[Call, Rearrangement] = {}
     for call in calls:
-        if not moves(call) or not (call.returned or any(not moves(u) for u in call.users)):
-            continue
-        if call.users and all(moves(user) or user.name in PRODUCTS for user in call.users):
+        readers = [user for user in call.users if _takes(user) and user.name not in PRODUCTS]
+        if not moves(call) or not (call.returned or readers):
             continue
         members, roots = _trace(call, order, found)
         if not roots or not _may_enlarge(call, roots):
@@ -82,14 +82,10 @@ def find_rearrangements(calls: Sequence[Call]) -> dict[Call, Rearrangement]:
     return found
 
 
-def needs_numbers(found: Mapping[Call, Rearrangement]) -> bool:
-    """Tell whether a run could not be played back, which real tensors might change.
-
-    Example:
-        >>> needs_numbers({})
-        False
-    """
-    return any(each.kind == "unknown" for each in found.values())
+def _takes(reader: Call) -> bool:
+    """Tell whether a reader takes pixels as they are: it computes, or joins them with others."""
+    joins = reader.name in _JOINS and len({*map(id, slots_of(reader.inputs))}) > 1
+    return joins or not moves(reader)
 
 
 def _trace(
@@ -110,16 +106,16 @@ def _trace(
 
 
 def _may_enlarge(end: Call, roots: Sequence[Slot]) -> bool:
-    last = _ends_in_features(end)
-    before = max(_places(slot.shape, _has_features_last(slot.call)) for slot in roots)
-    return _places(end.made, last) > before
+    last, ndim = _ends_in_features(end), len(end.made)
+    before = max(_places(slot.shape, _has_features_last(slot.call), ndim) for slot in roots)
+    return _places(end.made, last, ndim) > before
 
 
-def _places(shape: Sequence[int], last: bool) -> int:
-    """Count the pixels of a tensor, or its tokens."""
-    if len(shape) < 3:
-        return prod(shape[:-1]) if last else 1
-    return prod(shape[1:-1]) if last else prod(shape[2:])
+def _places(shape: Sequence[int], last: bool, ndim: int) -> int:
+    """Count the pixels of a tensor, or its tokens; of more axes than ndim the last are pixels'."""
+    if last:
+        return prod(shape[1:-1]) if len(shape) > 2 else prod(shape[:-1])
+    return prod(shape[2 + max(0, len(shape) - ndim) :])
 
 
 def _has_features_last(call: Call | None) -> bool:
@@ -129,6 +125,8 @@ def _has_features_last(call: Call | None) -> bool:
             return False
         if call.name in _LAST:
             return True
+        if moves(call) and len(call.made) != len(call.shape):  # Their order is another then.
+            return len(call.made) == 3
         call = call.sources[0] if call.sources else None
     return False
 
@@ -146,7 +144,7 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     spatial = [*range(1, played.ndim - 1)] if last else [*range(2, played.ndim)]
     size = tuple(played.shape[axis] for axis in spatial)
     numbers = played[:1].long() - 1
-    places, features, which = _decode(numbers, roots)
+    places, features, which = _decode(numbers, roots, played.ndim)
     stride, first, kinds = [1] * len(spatial), [0] * len(spatial), set[str]()
     for number, axis in enumerate(spatial):
         if (spaced := _spaced(places, axis)) is not None:
@@ -178,7 +176,9 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     return Rearrangement(kind, root.call, tuple(stride), offset, size, in_size, channels)
 
 
-def _decode(numbers: Tensor, roots: Sequence[Slot]) -> tuple[Tensor, Tensor, Tensor]:
+def _decode(
+    numbers: Tensor, roots: Sequence[Slot], ndim: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pixel and the feature that each number stems from, and of which root; or -1."""
     sizes = torch.tensor([prod(slot.shape) for slot in roots])
     stops = sizes.cumsum(0)
@@ -186,8 +186,11 @@ def _decode(numbers: Tensor, roots: Sequence[Slot]) -> tuple[Tensor, Tensor, Ten
     places, features = torch.full_like(numbers, -1), torch.full_like(numbers, -1)
     for index, slot in enumerate(roots):
         shape = slot.shape
-        axis = len(shape) - 1 if _has_features_last(slot.call) else min(1, len(shape) - 1)
-        inner, count = prod(shape[axis + 1 :]), shape[axis]
+        if _has_features_last(slot.call):
+            inner, count = 1, shape[-1]
+        else:
+            more = 2 + max(0, len(shape) - ndim)
+            inner, count = prod(shape[more:]), prod(shape[1:more])
         local = numbers - (stops[index] - sizes[index])
         mine = which == index
         places = torch.where(mine, local // (count * inner) * inner + local % inner, places)

@@ -62,7 +62,8 @@ def phase_spread(layer: nn.Module) -> float:
         between: Any = layer[1] if len(layer) == 3 else None
         known = between is None or isinstance(between, nn.BatchNorm2d)
         if type(last) is nn.PixelShuffle and isinstance(first, nn.Conv2d) and known:
-            return shuffle_spread(first, last.upscale_factor**2, between)
+            weight, bias = fold_norm(kernel_in_use(first), first.bias, between)
+            return shuffle_spread(weight, bias, first.groups, last.upscale_factor**2)
     raise TypeError(
         "layer must be a transposed convolution or nn.Sequential(nn.Conv2d(...), "
         f"nn.PixelShuffle(r)), got {type(layer).__name__}."
@@ -178,54 +179,62 @@ def phase_sums(weight: Tensor, stride: Sequence[int], dilation: Sequence[int]) -
 
 
 def shuffle_spread(
-    conv: Any,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
     phases: int,
-    norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | None = None,
     channels: Sequence[Sequence[int]] = (),
 ) -> float:
     """Return the spread of a convolution before a shuffle.
 
     Args:
-        conv: The convolution.
+        weight: Of the convolution.
+        bias: Of it.
+        groups: Of it.
         phases: Of each channel of the output.
-        norm: Between the two.
         channels: Those of the convolution that the phases of each channel hold; neighbouring
             ones, as in ``PixelShuffle``, when left out.
 
     Example:
-        >>> conv = nn.Conv1d(1, 2, 3)
-        >>> weight = nn.init.ones_(conv.weight), nn.init.zeros_(conv.bias)
-        >>> shuffle_spread(conv, 2)
+        >>> shuffle_spread(torch.ones(2, 1, 3), None, 1, 2)
         0.0
     """
-    weight, bias = (kernel_in_use(conv), conv.bias) if norm is None else _fold(conv, norm)
     if not channels and weight.shape[0] % phases:
         raise ValueError(
             f"out_channels ({weight.shape[0]}) must be a multiple of {phases}, the phases of each."
         )
     sums = _exact(weight).flatten(2).sum(2)
-    if (
-        conv.groups > 1
-    ):  # Phases of one channel may read different inputs: zeros for those of others.
-        sums = torch.block_diag(*sums.chunk(conv.groups))
+    if groups > 1:  # Phases of one channel may read different inputs: zeros for those of others.
+        sums = torch.block_diag(*sums.chunk(groups))
     order = torch.tensor(channels or range(len(sums))).reshape(-1, phases)
     biases = None if bias is None else _exact(bias)[order]
     return _relative(sums[order].movedim(1, -1), biases)
 
 
-def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor | None]:
+def fold_norm(weight: Tensor, bias: Tensor | None, norm: Any) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of a convolution with the batch norm behind it, as in evaluation.
+
+    Args:
+        weight: Of the convolution.
+        bias: Of it.
+        norm: The norm; None for none.
+
+    Raises:
+        TypeError: The norm keeps no statistics.
+
+    Example:
+        >>> fold_norm(torch.ones(1, 1, 1), None, nn.BatchNorm1d(1, eps=0))[1]
+        tensor([0.], dtype=torch.float64)
+    """
+    if norm is None:
+        return weight, bias
     if norm.running_var is None or norm.running_mean is None:
         raise TypeError("layer has a BatchNorm without running statistics: its scale is unknown.")
     scale = (_exact(norm.running_var) + norm.eps).rsqrt()
     scale = scale if not norm.affine else scale * _exact(norm.weight)
-    bias = (
-        -_exact(norm.running_mean)
-        if conv.bias is None
-        else _exact(conv.bias) - _exact(norm.running_mean)
-    )
-    bias = bias * scale + (_exact(norm.bias) if norm.affine else 0)
-    weight = _exact(kernel_in_use(conv))
-    return weight * scale.view(-1, *[1] * (weight.ndim - 1)), bias
+    start = -_exact(norm.running_mean) if bias is None else _exact(bias) - _exact(norm.running_mean)
+    shift = start * scale + (_exact(norm.bias) if norm.affine else 0)
+    return _exact(weight) * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 
 def _exact(values: Tensor) -> Tensor:
