@@ -141,6 +141,10 @@ MODELS = {
 }  # fmt: skip
 
 
+# Where pixels are fetched from, and how patches lie, is not followed; nothing is claimed there.
+NOT_FOLLOWED = {"grid_sample", "folded"}
+
+
 def build(name):
     """Return a model in double precision whose kernels are as they are flipped, and its size."""
     make, size = MODELS[name]
@@ -161,4 +165,5 @@ def test_what_commutes_with_flips_is_not_displaced(name):
             assert torch.allclose(model(x.flip(axis)).flip(axis), made, rtol=0, atol=1e-12)
         assert made.std() > 1e-6
     report = quietly(lambda: audit(model, size))
-    assert report.displaced == ((0.0, 0.0),) * (x.ndim - 2)
+    placed = None if name in NOT_FOLLOWED else ((0.0, 0.0),) * (x.ndim - 2)
+    assert report.displaced == placed

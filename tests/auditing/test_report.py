@@ -66,7 +66,7 @@ def test_a_report_and_its_rows_show_themselves_and_keep_what_values_have():
     assert twin.rows == report.rows
     assert str(twin) == str(report)
     bare = audit(nn.PixelShuffle(2))[0]
-    assert repr(bare) == "(model): conv + shuffle, s 2, op 0, taps 1, shift 0, clean"
+    assert repr(bare) == "(model): shuffle, s 2, op 0, taps 1, shift 0, note"
 
 
 def test_same_findings_are_told_once():

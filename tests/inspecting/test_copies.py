@@ -8,8 +8,8 @@ from support.comparing import quietly
 from torch import nn
 
 from autoup import audit
-from autoup.inspecting.recording import record
 from autoup.inspecting.copies import copy_model, evaluate
+from autoup.inspecting.recording import record
 from autoup.inspecting.runs import shapes
 
 

@@ -70,7 +70,10 @@ def kind_by_name(name, arguments, made):
 def takes_pixels(name, arguments, made):
     """Tell whether an operator works on the axes behind the second, pixel by pixel."""
     return (
-        name == "convolution" or "pool" in name or kind_by_name(name, arguments, made) is not None
+        name == "convolution"
+        or "pool" in name
+        or "grid_sampler" in name
+        or kind_by_name(name, arguments, made) is not None
     )
 
 

@@ -3,36 +3,43 @@
 from math import prod
 from typing import Any
 
+from torch import Tensor
+
 from autoup.auditing.counts import convolution_border, count_products
 from autoup.inspecting.calls import per_dim
 from autoup.inspecting.modules import kernel_in_use
-from autoup.inspecting.sites import Site
+from autoup.inspecting.sites import CONV, Site
+
+_ARGUMENTS = ("bias", "groups", "stride", "padding", "dilation", "padding_mode")
 
 
 def read_convolution(site: Site) -> "Convolution | None":
-    """Return the convolution beside a step; None where none was found."""
-    return Convolution(site) if site.conv is not None or site.conv_calls else None
+    """Return the convolution beside a step; None where none was found, or its weight is packed."""
+    known = site.conv_calls and "weight" in site.conv_calls[0].arguments
+    return Convolution(site) if site.conv is not None or known else None
 
 
 class Convolution:
-    """Its parameters, read from the module or from the call."""
+    """Its parameters, read from the module or from the call; a linear layer is one of one tap."""
 
     def __init__(self, site: Site) -> None:
         conv: Any = site.conv
         self._calls = site.conv_calls
-        if conv is not None:
-            self.weight, self.bias, self.groups = kernel_in_use(conv), conv.bias, conv.groups
-            stride, padding, dilation = conv.stride, conv.padding, conv.dilation
-            zeros = conv.padding_mode == "zeros"
-        else:
-            given = self._calls[0].arguments
-            self.weight, self.bias = given["weight"], given.get("bias")
-            self.groups = given.get("groups", 1)
-            stride, padding, dilation = (
-                given.get(name, default)
-                for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
-            )
-            zeros = True
+        given: dict[str, Any] = self._calls[0].arguments if conv is None else conv._parameters
+        if isinstance(conv, CONV):
+            given = {name: getattr(conv, name) for name in _ARGUMENTS}
+            given["weight"] = kernel_in_use(conv)
+        self.weight: Tensor = given["weight"]
+        self.bias: Tensor | None = given.get("bias")
+        self.groups: int = given.get("groups", 1)
+        stride, padding, dilation = (
+            given.get(name, default)
+            for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+        )
+        zeros = given.get("padding_mode", "zeros") == "zeros"
+        self._linear = self.weight.ndim == 2
+        if self._linear:
+            self.weight = self.weight.reshape(*self.weight.shape, *[1] * len(site.split))
         weight = self.weight
         self.dims = weight.ndim - 2
         self.kernel_size: tuple[int, ...] = tuple(weight.shape[2:])
@@ -46,7 +53,7 @@ class Convolution:
 
     def border(self) -> tuple[int, ...]:
         """Return the output pixels along each axis that see zeros of its padding."""
-        if self.padding is None or not self.plain:
+        if self.padding is None or not self.plain or self._linear:
             return (0,) * self.dims
         taps = [*zip(self.kernel_size, self.padding, self.dilation, strict=True)]
         sizes = [2 * p + 2 * d * (k - 1) + 4 for k, p, d in taps]
@@ -59,6 +66,8 @@ class Convolution:
     def products(self) -> int:
         """Return its multiply-adds in one forward pass."""
         channels = self.in_channels, self.out_channels
+        if self._linear:
+            return sum(prod(each.shape) * self.out_channels for each in self._calls)
         return sum(
             count_products(
                 prod(each.made[: -self.dims - 1]),

@@ -22,6 +22,7 @@ from autoup.inspecting.recording import Recording, record
 from autoup.inspecting.runs import check_input_size, dtype_and_device
 from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.measuring.constant_inputs import measure_constants
+from autoup.progress import steps
 
 Way = list[tuple[int, ...]]
 
@@ -70,21 +71,25 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
     """
     checked = check_module("model", model)
     sizes = None if input_size is None else check_input_size(input_size)
-    twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
-    recording = None if sizes is None else record(checked, sizes)
-    report, periods, blind = _look(checked, twin, recording)
-    if sizes is None or recording is None:
-        return report
-    if blind and not recording.real:  # What tensors without numbers do not tell.
-        report, periods, _ = _look(checked, twin, record(checked, sizes, real=True))
-    report = replace(report, input_size=sizes)
-    if not report.rows:
-        return report
-    try:
-        return replace(report, constants=measure_constants(checked, sizes, periods))
-    except Refusal as refusal:
-        note = f"The grid on constant inputs was not measured: {refusal}."
-        return replace(report, notes=(*report.notes, note))
+    with steps("audit", 3) as step:
+        step("run without arithmetic")
+        twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
+        recording = None if sizes is None else record(checked, sizes)
+        step("read")
+        report, periods, blind = _look(checked, twin, recording)
+        if sizes is None or recording is None:
+            return report
+        if blind and not recording.real:  # What tensors without numbers do not tell.
+            report, periods, _ = _look(checked, twin, record(checked, sizes, real=True))
+        report = replace(report, input_size=sizes)
+        if not report.rows:
+            return report
+        step("run on constants")
+        try:
+            return replace(report, constants=measure_constants(checked, sizes, periods))
+        except Refusal as refusal:
+            note = f"The grid on constant inputs was not measured: {refusal}."
+            return replace(report, notes=(*report.notes, note))
 
 
 def _look(

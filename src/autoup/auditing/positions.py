@@ -14,6 +14,9 @@ from math import isnan, nan, prod
 from autoup.inspecting.calls import Call, kernel_of, per_dim
 from autoup.inspecting.rearranging import Rearrangement
 
+_BY_RATIO = ("interpolate", "adaptive_pool", "pixel_shuffle", "max_unpool")
+_MEANS = ("mean", "sum", "amax", "amin", "std", "var", "logsumexp")
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -154,7 +157,9 @@ def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
     sizes = [*zip(size, call.made[-dims:], strict=True)]
     if call.name == "conv_transpose":
         return _spread(call, here, dims)
-    if call.name in ("interpolate", "adaptive_pool", "pixel_shuffle"):
+    if call.name in _MEANS and all(o == 1 for _, o in sizes):
+        return tuple(each.moved(i, (i - 1) / 2) for each, (i, _) in zip(here, sizes, strict=True))
+    if call.name in _BY_RATIO:
         if call.arguments.get("align_corners"):
             steps = ((i - 1) / max(1, o - 1) for i, o in sizes)
             return tuple(each.moved(step, 0) for each, step in zip(here, steps, strict=True))

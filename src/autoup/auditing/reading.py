@@ -21,7 +21,7 @@ from autoup.inspecting.modules import (
     paths_by_parameter,
 )
 from autoup.inspecting.runs import dtype_and_device
-from autoup.inspecting.sites import NORM, Site, has_numbers, is_quantised
+from autoup.inspecting.sites import CONV, NORM, Site, has_numbers, is_quantised
 from autoup.measuring.phases import fold_norm, phase_sums, shuffle_spread, sums_spread
 from autoup.repairing.remedies import axes_of, plan_fold, plan_growth
 
@@ -153,13 +153,13 @@ def _start_equal(site: Site) -> str:
     """Say how a convolution before a shuffle starts from equal phases, where it can."""
     conv: Any = site.conv
     channels = site.moved.channels if site.moved else ()
-    if conv is None:
+    if not isinstance(conv, CONV):
         return ""
     if [c for each in channels for c in sorted(each)] != [*range(sum(map(len, channels)))]:
         return ""  # Neighbouring channels start alike, and these are no neighbours.
     if conv.out_channels % (prod(site.split) * conv.groups):
         return "its groups give the phases of a channel different inputs: "
-    own = {"weight", "bias"} <= conv._parameters.keys()
+    own = {"weight", "bias"} <= dict(conv.named_parameters(recurse=False)).keys()
     first = "" if own else ", before its weight norm, pruning or the like is put on"
     norm = any(isinstance(each, NORM) for each in site.between)
     return (

@@ -114,13 +114,12 @@ def cells(row: Upsampling) -> tuple[str, ...]:
         >>> cells(autoup.audit(torch.nn.ConvTranspose1d(1, 1, 3, 2))[0])[3:8]
         ('3', '2', '0', '0', '1-2')
     """
-    kind = {"transposed": "transposed", "shuffle": "conv + shuffle"}.get(row.kind)
     sizes = ""
     if row.in_size is not None:
         sizes = f"{join_axes(row.in_size)} -> {join_axes(row.out_size or ())}"
     return (
         row.name or "(model)",
-        kind or f"{row.mode}" + (" + conv" if row.partner else ""),
+        _step(row),
         sizes or "-",
         join_axes(row.kernel_size or ()) or "-",
         join_axes(row.stride),
@@ -131,6 +130,18 @@ def cells(row: Upsampling) -> tuple[str, ...]:
         "-" if row.spread is None else f"{row.spread:.2g}",
         row.severity,
     )
+
+
+def _step(row: Upsampling) -> str:
+    """Name a step, and the convolution beside it."""
+    if row.kind == "transposed":
+        return row.kind
+    if row.kind == "shuffle":
+        return "conv + shuffle" if row.partner else "shuffle"
+    if row.kind == "unknown":
+        return "unknown step"
+    name = row.mode if row.kind == "resize" else row.kind
+    return f"{name} + conv" if row.partner else f"{name}"
 
 
 def _range(phases: Sequence[int]) -> str:

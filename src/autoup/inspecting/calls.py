@@ -21,6 +21,7 @@ _SIGNATURES = {
     "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
     "convolution": ("input", "weight", "bias", "stride", "padding", "dilation", "transposed",
                     "output_padding", "groups"),
+    "linear": ("input", "weight", "bias"),
     "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
     "upsample_linear": ("input", "output_size", "align_corners"),
     "pixel_shuffle": ("input", "upscale_factor"),
@@ -113,7 +114,7 @@ def kernel_of(call: Call) -> tuple[int, ...]:
     given = call.arguments
     if "weight" in given:
         return tuple(given["weight"].shape[2:])
-    return per_dim(given["kernel_size"], call.axes or len(call.shape) - 2)
+    return per_dim(given.get("kernel_size", 1), call.axes or len(call.shape) - 2)
 
 
 def shapes_of(value: Any) -> list[tuple[int, ...]]:
@@ -157,7 +158,7 @@ def read_call(
     given = _bind(function, _SIGNATURES.get(signature if mode else name, ()), args, kwargs)
     if mode is not None:
         given["mode"] = mode[1].replace("_", "-")
-    if name == "convolution":
+    if name == "convolution" and "weight" in given:
         name = "conv_transpose" if given["transposed"] else "conv"
         axes = given["weight"].ndim - 2
     if name == "permute":  # As numbers or as one sequence.

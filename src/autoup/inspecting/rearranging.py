@@ -176,9 +176,7 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     return Rearrangement(kind, root.call, tuple(stride), offset, size, in_size, channels)
 
 
-def _decode(
-    numbers: Tensor, roots: Sequence[Slot], ndim: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _decode(numbers: Tensor, roots: Sequence[Slot], ndim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pixel and the feature that each number stems from, and of which root; or -1."""
     sizes = torch.tensor([prod(slot.shape) for slot in roots])
     stops = sizes.cumsum(0)

@@ -27,6 +27,7 @@ ENLARGING = ("conv_transpose", "interpolate", "adaptive_pool", "pixel_shuffle", 
              "fold", "grid_sample", "repeat_interleave")  # fmt: skip
 _FROM_OUTSIDE = ("lift_fresh", "from_numpy", "as_tensor", "tensor", "frombuffer", "from_dlpack")
 _TO_OUTSIDE = ("numpy", "tolist", "__array__")
+_PACKED = ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups")
 _RANDOM = ("rand", "randn", "randint", "randn_like", "rand_like", "normal", "bernoulli")
 _OF_SHAPES = ("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like",
               "ones_like", "empty_like", "full_like")  # fmt: skip
@@ -71,6 +72,7 @@ class Recorder:
         self._fixed = WeakIdKeyDictionary()  # What no input changes.
         self._modules = {id(module): path for path, module in modules_by_path(twin).items()}
         self._paths = [""]
+        self._running: list[nn.Module] = [twin]
         self._inside: list[tuple[Any, Sequence[Any], Mapping[str, Any]]] | None = None
         self._left = False
         for each in tensors_of(twin):
@@ -122,6 +124,8 @@ class Recorder:
         if not made:
             return
         name, axes, given = read_call(function, args, kwargs, len(shapes[0]) if shapes else 0)
+        if "weight" in given and not isinstance(given["weight"], Tensor):
+            given = self._packed()
         outside = not read and name in _FROM_OUTSIDE and self._left and made[0].numel() > 1
         if not read and not outside and not self._must_tell(name, tensors, made, shapes):
             return
@@ -139,6 +143,11 @@ class Recorder:
         self._link(call, [each.call for each in [*read, *hidden]])
         call.from_input = not hidden and any(each.call is None for each in read)
         self._keep(call, made, raw.endswith("_") or raw.startswith("__i"))
+
+    def _packed(self) -> dict[str, Any]:
+        """Return the arguments of a quantised layer, which packs them, from its module."""
+        module = self._running[-1]
+        return {name: getattr(module, name) for name in _PACKED if hasattr(module, name)}
 
     def _must_tell(
         self,
@@ -231,6 +240,8 @@ class Recorder:
 
     def _enter(self, module: nn.Module, _: Any) -> None:
         self._paths.append(self._modules.get(id(module), self._paths[-1]))
+        self._running.append(module)
 
     def _leave(self, *_: Any) -> None:
         self._paths.pop()
+        self._running.pop()

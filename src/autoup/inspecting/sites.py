@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import prod
 from typing import Any
 
 from torch import Tensor, nn
@@ -170,11 +169,16 @@ def _kind_of_call(call: Call, moved: Mapping[Call, Rearrangement]) -> str | None
         return _KINDS[call.name] if larger else None
     if call.name in _OTHER_SIZES or moves(call) or len(call.made) < 3:
         return None
-    shapes = [each for each in shapes_of(call.inputs) if len(each) == len(call.made)]
-    if not shapes or "fft" in call.name:
+    ndim = len(call.made)
+    shapes = [each for each in shapes_of(call.inputs) if len(each) <= ndim]
+    if "fft" in call.name or all(len(each) < ndim for each in shapes):
         return None
-    largest = max(shapes, key=lambda each: prod(each[2:]))
-    return "unknown" if _enlarges(largest, call.made) else None
+    padded = [(1,) * (ndim - len(each)) + each for each in shapes]  # As they are broadcast.
+    return (
+        "unknown"
+        if _enlarges([max(axis) for axis in zip(*padded, strict=True)], call.made)
+        else None
+    )
 
 
 def _enlarges(before: Sequence[int], after: Sequence[int]) -> bool:
@@ -198,14 +202,14 @@ def _find_convolution(site: Site, call: Call, by_path: Mapping[str, nn.Module]) 
         if len(ways) != 1 or (not back and near.returned):
             return
         near = ways[0]
-        if near.name == "conv":
+        if near.name == "conv" or (back and near.name == "linear"):
             if near.axes != call.axes and call.axes is not None:
                 return
             module = by_path.get(near.path)
-            own = isinstance(module, CONV)
+            own = isinstance(module, (*CONV, nn.Linear))
             if first:
                 site.conv = module if own else None
-                site.partner = near.path if own else f"{near.path}.conv".lstrip(".")
+                site.partner = near.path if own else f"{near.path}.{near.name}".lstrip(".")
                 site.direct = not site.between and len(near.sources) == 1
             if first or (site.conv_calls and _same(near, site.conv_calls[0])):
                 site.conv_calls.append(near)

@@ -17,7 +17,7 @@ from autoup.layers.conv_transpose import AUTO, AutoConvTransposeNd
 from autoup.repairing.folding import fold
 from autoup.repairing.output_sizes import Asked, Shapes, ask_further, record_asked
 from autoup.repairing.remedies import Remedy, plan_fold, plan_growth
-from autoup.repairing.scripted import scripted_layers
+from autoup.repairing.scripted import is_scripted, scripted_layers
 from autoup.repairing.surgery import Journal, grow_layer
 
 Sizes = tuple[tuple[int, ...], tuple[int, ...]]
@@ -110,7 +110,10 @@ def plan_change(
         even=even,
         smoothness=order or 0,
     )
-    transposed = [site for site in sites if site.kind == "transposed"]
+    scripted = scripted_layers(model)
+    transposed = [
+        site for site in sites if site.kind == "transposed" and not is_scripted(site, model)
+    ]
     made = dict[InputSizes, Shapes]()
     if sizes and any(plan(site, asked=asked).text for site in transposed if site.path in asked):
         tried, made = ask_further(model, sizes, reached)
@@ -122,7 +125,7 @@ def plan_change(
     grown_by_size = any(each.growths for each in found if each.site.path in asked)
     return Change(
         tuple(each for each in found if each.growths or each.enlargement),
-        {each.site.path: each.text for each in found if each.stays} | scripted_layers(model),
+        {each.site.path: each.text for each in found if each.stays} | scripted,
         _uses(found, reached),
         order,
         made if grown_by_size else {},

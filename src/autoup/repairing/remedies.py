@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -201,6 +202,8 @@ def _check_growth(
     """Refuse a layer whose kernel other code holds, or makes otherwise."""
     layer: Any = site.module
     if layer is None:
+        if isinstance(modules.get(site.calls[0].path), torch.jit.ScriptModule):
+            raise Refusal("it is scripted: repair the module that it was made from")
         raise Refusal("a function makes it, whose code holds kernel and padding")
     if is_quantised(layer):
         raise Refusal("it is quantised: repair the float model and quantise that")

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from autoup.inspecting.modules import modules_by_path
+from autoup.inspecting.sites import Site
 from autoup.repairing.growth import describe, grow
 
 
@@ -33,6 +34,19 @@ def scripted_layers(model: nn.Module) -> dict[str, str]:
             left.setdefault(path, "stays, as it holds a transposed convolution and is scripted: "
                             "repair the module that it was made from")  # fmt: skip
     return left
+
+
+def is_scripted(site: Site, model: nn.Module) -> bool:
+    """Tell whether a step is one of a compiled part.
+
+    Example:
+        >>> is_scripted(Site("transposed", "up", None), nn.ReLU())
+        False
+    """
+    path = site.calls[0].path if site.calls else site.path
+    return site.module is None and isinstance(
+        modules_by_path(model).get(path), torch.jit.ScriptModule
+    )
 
 
 def _read(module: Any) -> str | None:
