@@ -1,5 +1,7 @@
 """Bad input: each case with its exception and the words of its message."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,7 @@ BAD = [
         "in_size must be an int, got array([7, 7]) of type ndarray.",
     ),
     (lambda: Auto2d(4, 2, torch.tensor([7, 7]), 14), TypeError, "in_size must be an int, got tens"),
-    (lambda: Auto2d(4, 2, 7, 14, padding=1), TypeError, "unexpected keyword argument 'padding'"),
+    (lambda: Auto2d(4, 2, 7, 14, pad=1), TypeError, "unexpected keyword argument 'pad'"),
     (lambda: Auto2d(4, 2, 7, None), TypeError, "out_size must be an int, got None"),
     (
         lambda: Auto2d(4, 2, (7, 7, 7), 14),
@@ -110,6 +112,82 @@ BAD = [
     ),
     (lambda: Auto2d(4, 2, 7, 14, dtype="float32"), TypeError, "dtype must be a torch.dtype"),
     (lambda: Auto2d(4, 2, 7, 14, dtype=torch.int64), TypeError, "complex type, got torch.int64."),
+    # Habits of PyTorch's constructor.
+    (
+        lambda: Auto2d(4, 2, 7, 14, padding=1),
+        TypeError,
+        "AutoConvTranspose2d solves for padding and output_padding, got padding=1: leave that out.",
+    ),
+    (
+        lambda: Auto2d(4, 2, 3, stride=2, padding=1, output_padding=1),
+        TypeError,
+        "got padding=1, output_padding=1: leave that out. They follow from in_size, out_size and "
+        "what is pinned of kernel_size, stride and dilation.",
+    ),
+    (
+        lambda: Auto3d(64, 32, 4, 2, 1),
+        TypeError,
+        "AutoConvTranspose3d takes 4 arguments by position, in_channels, out_channels, in_size and "
+        "out_size, got 5: 64, 32, 4, 2, 1. In nn.ConvTranspose3d the third and fourth are "
+        "kernel_size and stride: give the two sizes there, and pin these by name, kernel_size=4, "
+        "stride=2,",
+    ),
+    (
+        lambda: Auto2d.mirror(CONV, 28, padding=1),
+        TypeError,
+        "AutoConvTranspose2d.mirror solves for padding and output_padding, or with adjoint=True "
+        "keeps padding, got padding=1: leave that out.",
+    ),
+    (
+        lambda: Auto2d.mirror(CONV, 28, stride=2, groups=1),
+        TypeError,
+        "takes stride, dilation and groups from the encoder, got stride=2, groups=1: leave that",
+    ),
+    (
+        lambda: Auto2d(64, 32, (8, 64, 14, 14), 28),
+        ValueError,
+        "in_size must be an int or have 2 entries, one per axis, got (8, 64, 14, 14). Of the shape "
+        "of a tensor x, pass x.shape[2:], here (14, 14).",
+    ),
+    (
+        lambda: Auto1d(64, 32, 14, torch.zeros(64, 28).shape),
+        ValueError,
+        "out_size must be an int or have 1 entries, one per axis, got torch.Size([64, 28]). Of the "
+        "shape of a tensor x, pass x.shape[1:], here (28,).",
+    ),
+    (
+        lambda: Auto2d(64, 32, torch.zeros(8, 64, 14, 15), 28),
+        TypeError,
+        "got a Tensor of shape (8, 64, 14, 15). Of the shape of a tensor x, pass x.shape[2:], here "
+        "(14, 15).",
+    ),
+    (
+        lambda: Auto2d.mirror(CONV, torch.zeros(1, 28, 28)),
+        TypeError,
+        "out_size must be an int or have 2 entries, one per axis, got a Tensor of shape "
+        "(1, 28, 28). Of the shape of a tensor x, pass x.shape[1:], here (28, 28).",
+    ),
+    (
+        lambda: solve(torch.zeros(8, 64, 14), 28),
+        TypeError,
+        "in_size must be an int, got a Tensor of shape (8, 64, 14): pass one of its sizes, such as "
+        "x.shape[-1], here 14.",
+    ),
+    (
+        lambda: solve(torch.Size([14, 15]), 28),
+        TypeError,
+        "got torch.Size([14, 15]) of type Size. Pass its entries one by one, as ints.",
+    ),
+    (
+        lambda: solve(14, torch.tensor([28, 28])),
+        TypeError,
+        "out_size must be an int, got tensor([28, 28]) of type Tensor. Pass its entries one by one",
+    ),
+    (
+        lambda: autoup.mirror_decoder(CONV, torch.zeros(1, 1, 28, 28)),
+        TypeError,
+        "input_size must be a size, got a tensor: pass its shape, x.shape, here (1, 1, 28, 28).",
+    ),
     # Encoders.
     (lambda: Auto2d(32, 1, 14, 28, encoder="conv"), TypeError, "an nn.Conv2d, got 'conv'."),
     (
@@ -208,6 +286,21 @@ def test_bad_input_raises_with_the_argument_and_its_value(call, error, words):
         call()
     assert type(raised.value) is error
     assert words in str(raised.value)
+
+
+def test_slips_stay_out_of_the_signatures_and_leave_subclasses_alone():
+    names = set(inspect.signature(Auto2d).parameters) | set(
+        inspect.signature(Auto2d.mirror).parameters
+    )
+    assert not names & {"padding", "output_padding", "args", "options"}
+
+    class Padded(Auto2d):
+        def __init__(self, channels, padding):
+            super().__init__(channels, channels, 7, 7 + padding)
+
+    assert Padded(4, padding=7).out_size == (14, 14)
+    with pytest.raises(TypeError, match=r"^AutoConvTranspose2d\.mirror takes stride"):
+        Padded.mirror(CONV, 28, stride=2)
 
 
 def test_errors_have_the_bases_they_promise():

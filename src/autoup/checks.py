@@ -27,13 +27,24 @@ def as_int(name: str, value: object, minimum: int = 1) -> int:
 
 
 def _as_index(name: str, value: object) -> int:
-    reason = f"{name} must be an int, got {value!r} of type {type(value).__name__}."
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(reason)
+        raise TypeError(_wrong_type(name, value))
     try:
         return index(value)
     except TypeError:
-        raise TypeError(reason) from None
+        raise TypeError(_wrong_type(name, value)) from None
+
+
+def _wrong_type(name: str, value: object) -> str:
+    shape, kind = _shape(value), type(value).__name__
+    if len(shape) > 1:
+        return (
+            f"{name} must be an int, got a {kind} of shape {shape}: pass one of its sizes, such as "
+            f"x.shape[-1], here {shape[-1]}."
+        )
+    text = f"{name} must be an int, got {value!r} of type {kind}."
+    several = isinstance(value, tuple | list) or shape
+    return f"{text} Pass its entries one by one, as ints." if several else text
 
 
 def per_axis(name: str, value: object, dims: int, minimum: int = 1) -> tuple[int, ...]:
@@ -47,14 +58,31 @@ def per_axis(name: str, value: object, dims: int, minimum: int = 1) -> tuple[int
         >>> per_axis("in_size", 14, 2), per_axis("in_size", (7, 13), 2)
         ((14, 14), (7, 13))
     """
-    if not isinstance(value, tuple | list):
-        return (as_int(name, value, minimum),) * dims
-    entries = cast("Sequence[object]", value)
-    if len(entries) != dims:
-        raise ValueError(
-            f"{name} must be an int or have {dims} entries, one per axis, got {value}."
-        )
-    return tuple([as_int(name, entry, minimum) for entry in entries])
+    if isinstance(value, tuple | list):
+        entries = cast("Sequence[object]", value)
+        if len(entries) != dims:
+            raise ValueError(_wrong_length(name, entries, dims, str(entries)))
+        return tuple([as_int(name, entry, minimum) for entry in entries])
+    if len(shape := _shape(value)) > 1:
+        got = f"a {type(value).__name__} of shape {shape}"
+        raise TypeError(_wrong_length(name, shape, dims, got))
+    return (as_int(name, value, minimum),) * dims
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """Return the shape of a tensor or an array; of anything else none."""
+    shape = getattr(value, "shape", None)
+    return tuple(cast("Sequence[int]", shape)) if isinstance(shape, tuple) else ()
+
+
+def _wrong_length(name: str, entries: Sequence[object], dims: int, got: str) -> str:
+    """Say what is expected; of a whole shape, with channels or batch and channels, which part."""
+    text = f"{name} must be an int or have {dims} entries, one per axis, got {got}."
+    before = len(entries) - dims
+    if name not in ("in_size", "out_size") or before not in (1, 2):
+        return text
+    sizes = tuple(entries[before:])
+    return f"{text} Of the shape of a tensor x, pass x.shape[{before}:], here {sizes}."
 
 
 def shuffle_phases(

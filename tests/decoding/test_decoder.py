@@ -1,7 +1,10 @@
 """A decoder has exactly the encoder's input shape, whatever the encoder is made of."""
 
+import ast
 import copy
 import io
+import random
+import re
 import warnings
 
 import pytest
@@ -213,6 +216,97 @@ def test_the_table_of_the_warning_fits_100_columns_with_every_number_whole():
         for axis in layer.solutions:
             for number in (axis.in_size, axis.out_size):
                 assert any(str(number) in each.split("x") for each in written)
+
+
+def advice(encoder, size, **options):
+    """Return what the warning suggests, the last sentence; None without a warning."""
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        mirror_decoder(encoder, size, **options)
+    assert len(caught) <= 1
+    return str(caught[0].message).rpartition(". ")[2] if caught else None
+
+
+def test_the_size_that_is_suggested_was_tried():
+    draw, suggested = random.Random(3), 0
+    for _ in range(30):
+        layers = [
+            nn.MaxPool2d(k, s, k // 2) if pool else nn.Conv2d(2, 2, k, s, p)
+            for pool, k, s, p in (
+                (draw.random() < 0.3, draw.randint(2, 5), draw.choice([1, 2, 2, 3, 4]),
+                 draw.randint(0, 1)) for _ in range(draw.randint(1, 3))
+            )
+        ]  # fmt: skip
+        encoder, size = nn.Sequential(*layers), (1, 2, draw.randint(40, 60), draw.randint(40, 60))
+        if (told := advice(encoder, size)) and (found := re.match(r"input_size=(\(.*\)) is", told)):
+            assert advice(encoder, ast.literal_eval(found[1])) is None
+            suggested += 1
+    assert suggested > 12
+
+
+@pytest.mark.parametrize(
+    ("size", "suggested"),
+    [
+        ((1, 3, 65, 63), (1, 3, 64, 64)),
+        ((1, 3, 64, 35), (1, 3, 64, 36)),
+        ((1, 3, 9, 9), (1, 3, 8, 8)),
+    ],
+)
+def test_the_nearest_size_is_suggested_and_nothing_at_clean_ones(size, suggested):
+    encoder = nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 8))
+    assert advice(encoder, size) == f"input_size={suggested} is clean."
+    assert advice(encoder, suggested) is None
+
+
+def test_no_size_is_suggested_that_the_encoder_refuses():
+    body = conv(3, 8), nn.ReLU(), conv(8, 8), nn.Flatten()
+    encoder = nn.Sequential(*body, nn.Linear(8 * 17 * 16, 10))
+    assert advice(encoder, (1, 3, 65, 63)) == "input_size=(1, 3, 68, 64) is clean."
+    assert advice(encoder, (1, 3, 68, 64)) is None
+    bound = nn.Sequential(*body, nn.Unflatten(1, (8, 17, 17)), conv(8, 8, 17, 1, 0))
+    picky = Module(lambda m, x: m.a(x + m.b), a=bound, b=nn.Parameter(torch.zeros(3, 65, 65)))
+    assert "is clean" not in advice(picky, (1, 3, 65, 65))
+
+
+def test_a_total_stride_that_divides_the_size_is_not_taken_for_clean():
+    """An unpadded chain: its multiple, 224, leads to 111 and 55 pixels."""
+    encoder = nn.Sequential(conv(3, 8, p=0), nn.ReLU(), conv(8, 8, p=0), nn.MaxPool2d(3, 2))
+    assert advice(encoder, (1, 3, 224, 224)) == "input_size=(1, 3, 222, 222) is clean."
+    assert advice(encoder, (1, 3, 222, 222)) is None
+
+
+def test_the_way_to_even_overlap_was_tried():
+    encoder = nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 8))
+    for tied in (False, True):
+        options = "adjoint=False" + " with tied=False" * tied
+        for size, told in (((1, 3, 32, 32), "is clean"), ((1, 3, 33, 32), "overlaps evenly")):
+            found = advice(encoder, size, adjoint=True, tied=tied)
+            assert found == f"{options} {told}."
+    assert advice(encoder, (1, 3, 32, 32)) is None
+    assert advice(encoder, (1, 3, 33, 32)).startswith("input_size=")
+
+
+def test_trying_draws_no_random_numbers():
+    encoder = nn.Sequential(conv(3, 8), nn.MaxPool2d(2), nn.ReLU(), conv(8, 8))
+    drawn = []
+    for size in ((1, 3, 65, 65), (1, 3, 64, 64)):
+        torch.manual_seed(0)
+        with artifacts_allowed():
+            mirror_decoder(encoder, size)
+        drawn.append(torch.rand(1))
+    assert torch.equal(*drawn)
+
+
+def test_a_wrong_scale_is_interpolated():
+    """A mirror without padding may cut off as much as an unpadded convolution did, and no more."""
+
+    def enlarged(before, after):
+        encoder = nn.Sequential(conv(3, 8), nn.AdaptiveAvgPool2d(after))
+        with artifacts_allowed():
+            decoder = mirror_decoder(encoder, (1, 3, 2 * before, 2 * before))
+        return any(isinstance(each, nn.Upsample) for each in decoder.modules())
+
+    for before, after in ((30, 20), (24, 20), (25, 20), (32, 20), (31, 20), (88, 40), (56, 7)):
+        assert enlarged(before, after) == autoup.solve(after, before).wrong_scale
 
 
 def test_outputs_are_picked():

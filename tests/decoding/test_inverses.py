@@ -1,7 +1,5 @@
 """What a decoder is made of: its stages, their settings, and what it leaves out."""
 
-import warnings
-
 import pytest
 import torch
 from support.encoders import Module, conv
@@ -293,13 +291,3 @@ def test_an_encoder_that_mixes_its_batch_is_told():
     encoder = Module(lambda m, x: m.a(x).mean(0, keepdim=True), a=conv(3, 4))
     with pytest.raises(ValueError, match="mix the batch"):
         mirror_decoder(encoder, SIZE)
-
-
-def test_the_warning_names_the_nearest_size_and_the_way_to_even_overlap():
-    encoder = nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 8))
-    with pytest.warns(autoup.ArtifactWarning, match=r"is 4x4, and input_size=\(2, 3, 32, 36\)"):
-        mirror_decoder(encoder, (2, 3, 33, 35))
-    with pytest.warns(autoup.ArtifactWarning, match="adjoint=False overlaps evenly"):
-        mirror_decoder(encoder, SIZE, adjoint=True)
-    with warnings.catch_warnings(action="error"):
-        mirror_decoder(encoder, (2, 3, 32, 36))

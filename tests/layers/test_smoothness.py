@@ -454,7 +454,7 @@ def test_what_the_message_names_does_work():
 
 
 def test_odd_kernels_with_output_padding_keep_the_promise_and_warn():
-    with pytest.warns(autoup.ArtifactWarning, match="smoothness=1 hides in even regions"):
+    with pytest.warns(autoup.ArtifactWarning, match="smoothness=1 hides in flat regions"):
         layer = AutoConvTranspose2d(4, 2, 7, 14, kernel_size=3, smoothness=1, init="torch")
     assert layer.output_padding == (1, 1)
     assert phase_spread(layer) <= 1e-6

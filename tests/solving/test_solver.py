@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -129,7 +131,7 @@ def costs(*sizes, **pins):
     best_solutions.cache_clear()
     solving = count_bytecodes(lambda: solve(*sizes, **pins))
     found = solve(*sizes, **pins)
-    properties = "even", "uncovered", "border", "uniform", "shift"
+    properties = "even", "uncovered", "border", "uniform", "shift", "wrong_scale"
     looking = count_bytecodes(lambda: [getattr(found, name) for name in properties])
     return solving, looking, count_bytecodes(lambda: (str(found), found.explain()))
 
@@ -171,33 +173,57 @@ def test_border_and_exact_of_a_long_axis_equal_those_of_a_short_one():
     assert (short.border, short.uniform) == (long.border, long.uniform) == (4, False)
 
 
-def test_infeasible_error_names_the_nearest_that_works():
+@pytest.mark.parametrize("m", [0, 1, 2])
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+@pytest.mark.parametrize("s", [None, 1, 2, 3, 4])
+def test_all_that_an_infeasible_error_names_works(s, d, m):
+    told = 0
     for i in range(1, 9):
-        for o in range(i, 24):
-            for k in range(1, 6):
-                for s in (None, 1, 2, 3):
-                    assert_nearest_works(i, o, k, s)
+        for o in range(i, 28):
+            for k in (None, 1, 2, 3, 4, 6):
+                pins = {"kernel_size": k, "stride": s, "dilation": d, "smoothness": m}
+                try:
+                    solve(i, o, **pins)
+                except InfeasibleError as error:
+                    told += 1
+                    sizes = [follow(i, o, pins, each) for each in options_of(str(error))]
+                    assert_nearest(i, o, pins, [size for size in sizes if size != o])
+    assert told > (20 if s is None or s > 1 or d < 4 else 0)
 
 
-def assert_nearest_works(i, o, k, s):
+def options_of(message):
+    told = re.search(r"The nearest that (?:work are|works is) (.*)\.$", message)[1]
+    return re.split(", or |; or ", told)
+
+
+def follow(i, o, pins, option):
+    """Solve with what an option changes, the stride as it was and as told; return the size."""
+    change, _, stride = option.removeprefix("leave ").rstrip(")").partition(" (stride=")
+    asked = {"out_size": o} | pins
+    for part in change.split(" and "):
+        name, _, value = part.removesuffix(" unpinned").partition("=")
+        assert name in asked
+        asked[name] = int(value) if value else None
+    for each in {asked["stride"], int(stride or 0) or asked["stride"]}:
+        solve(i, **asked | {"stride": each})
+    return asked["out_size"]
+
+
+def assert_nearest(i, o, pins, named):
+    """Without dilation or promise every kernel reaches some size: one is named, the nearest."""
+    assert len(named) <= 1
+    if not named and pins["smoothness"] == 0:
+        assert not any(reaches(i, size, pins) for size in range(i, 60))
+    for size in named:
+        nearer = range(max(i, o - abs(size - o) + 1), o + abs(size - o))
+        assert not any(reaches(i, each, pins) for each in nearer)
+
+
+def reaches(i, size, pins):
     try:
-        solve(i, o, kernel_size=k, stride=s)
-    except InfeasibleError as error:
-        nearest = str(error).split("The nearest that work are ")[1].split(";")[0]
-        for option in nearest.split(", or "):
-            change, stride = option.rstrip(")").split(" (stride=")
-            name, value = change.split("=")
-            pins = {"kernel_size": k, "out_size": o} | {name: int(value)}
-            solve(i, stride=int(stride), **pins)
-        reachable = [size for size in range(i, o + 60) if reaches(i, size, k, s, o)]
-        if reachable:
-            named = int(nearest.split("out_size=")[1].split(" ")[0])
-            assert abs(named - o) == min(abs(size - o) for size in reachable)
-
-
-def reaches(i, size, k, s, o):
-    strides = oracle.nearest_strides(i, o) if s is None else [s]
-    return bool(oracle.search(i, size, [k], strides, 1))
+        return bool(solve(i, size, **pins))
+    except InfeasibleError:
+        return False
 
 
 def test_solution_refuses_parameters_that_do_not_meet_the_size():
@@ -240,14 +266,22 @@ def test_drawing_shows_both_ends_of_the_coverage():
 def test_scale_is_told_by_how_far_the_ends_lie_from_their_place():
     for i, o in [(13, 28), (100, 150), (7, 14), (55, 224)]:
         found = solve(i, o)
-        first = (found.kernel_size - 1) / 2 - found.padding
-        place = (o / i - 1) / 2
-        drift = abs(first - place)
+        first, _ = oracle.misplaced_ends(i, o, found.kernel_size, found.stride, found.padding, 1)
         text = found.explain().splitlines()[-1]
-        if drift:
-            assert text.endswith(f"the ends lie {drift:.3g} px from their place")
+        if first:
+            assert text.endswith(f"the ends lie {abs(float(first)):.3g} px from their place")
         else:
             assert text == f"  scale      {found.stride}, the ratio of the sizes"
+
+
+def test_a_scale_is_wrong_from_more_than_two_input_pixels_on():
+    for sizes in [(28, 32), (55, 224), (13, 28), (62, 488), (1, 1000), (7, 14)]:
+        assert not solve(*sizes).wrong_scale
+    for sizes in [(20, 30), (32, 48), (64, 100), (97, 150), (128, 192)]:
+        assert solve(*sizes).wrong_scale
+    assert solve(7, 14).displacement == 0.0
+    assert str(solve(20, 30)).endswith("coverage 5 everywhere; ends 4.75 px off")
+    assert " off" not in str(solve(28, 32))
 
 
 def test_str_is_one_line_that_names_every_flaw():

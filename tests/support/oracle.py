@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import product
 
 import torch
@@ -31,6 +32,18 @@ def count_coverage(i, o, k, s, p, d):
 def count_phases(k, s, d):
     counts = Counter(d * t % s for t in range(k))
     return tuple(counts[r] for r in range(s))
+
+
+def misplaced_ends(i, o, k, s, p, d):
+    """Return how far the stamps of the first and the last input pixel lie from their place.
+
+    A stamp is the mean of where its taps land, its place where an enlargement of the whole
+    picture by o/i puts the centre of the pixel.
+    """
+    stamps = [Fraction(sum(s * n + d * t - p for t in range(k)), k) for n in (0, i - 1)]
+    half = Fraction(1, 2)
+    places = [(n + half) * Fraction(o, i) - half for n in (0, i - 1)]
+    return [stamp - place for stamp, place in zip(stamps, places, strict=True)]
 
 
 def nearest_strides(i, o):
@@ -94,7 +107,10 @@ def assert_properties(found):
     assert found.even == (len(set(phases)) == 1)
     assert found.uncovered == covered.count(0)
     assert found.border == sum(c < full for c, full in zip(covered, interior, strict=True))
-    assert found.shift == -found.output_padding / 2
+    first, last = misplaced_ends(found.in_size, found.out_size, k, s, p, d)
+    assert found.shift == (first + last) / 2 == -Fraction(found.output_padding, 2)
+    assert found.displacement == float(abs(first - last) / 2)
+    assert found.wrong_scale == (abs(first - last) / 2 > 2 * s)
     assert found.uniform == (len(set(covered)) == 1 and found.output_padding == 0)
 
 

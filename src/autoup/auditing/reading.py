@@ -72,7 +72,8 @@ class Reader:
         spread = None if sums is None else sums_spread(sums)
         blurs = self._evened(site, stride, sums)
         order = getattr(layer, "smoothness", 0)
-        seen, severity = judge(axes, spread, sized, order, blurs, self._scaled)
+        scaled = self._scaled or getattr(layer, "round_trip_shift", None) is not None
+        seen, severity = judge(axes, spread, sized, order, blurs, scaled)
         if spread is None and self._has_numbers and severity == "clean" and not blurs:
             seen, severity = (*seen, "phases not compared: its weights were not seen"), "note"
         remedy = plan_growth(site, self._owners, self._modules).text

@@ -11,7 +11,7 @@ from autoup.auditing.html import render
 from autoup.auditing.upsampling import HEADER, Upsampling, cells
 from autoup.auditing.verdict import SEVERITIES
 from autoup.measuring.constant_inputs import ConstantGrid
-from autoup.solving.flaws import AXES, END, START
+from autoup.solving.flaws import AXES, END, START, unit
 from autoup.svg import Drawing
 from autoup.table import lay_out
 
@@ -131,6 +131,8 @@ class AuditReport:
         """Return the first line."""
         steps = f"{len(self.rows)} upsampling step{'s' * (len(self.rows) != 1)}"
         if not self.rows:
+            if self.input_size is None:
+                return f"{self.model}: no upsampling layer found."
             return f"{self.model}: no upsampling step found; clean."
         found = f"{len(self.findings)} not clean" if self.findings else "clean"
         noted = sum(row.severity == "note" for row in self.rows)
@@ -147,10 +149,11 @@ class AuditReport:
         elif self.displaced is not None and any(map(any, self.displaced)):
             said.append(_lies(self.displaced))
         if self.stretched is not None and any(self.stretched):
-            ends = " x ".join(f"{each:g}" for each in map(abs, self.stretched))
+            ends = join_axes([f"{abs(each):g}" for each in self.stretched])
             said.append(
-                f"Its scale is another matter: the ends of the input lie {ends} px from where "
-                f"the ratio of the sizes puts them, {_sides(self.stretched)}."
+                f"Its scale is another matter: the ends of the input lie {ends} "
+                f"{unit(len(self.stretched))} from where the ratio of the sizes puts them, "
+                f"{_sides(self.stretched)}."
             )
         if self.constants is not None:
             said.append(str(self.constants))
@@ -182,13 +185,16 @@ class AuditReport:
 
 
 def _toward(offsets: Sequence[float]) -> str:
-    """Name the sides and the pixels, those of the same number together."""
+    """Name the sides and how far, those of the same number together."""
     sides: dict[float, list[str]] = {}
     for name, offset in zip(AXES[len(offsets)], offsets, strict=True):
         if offset:
             side = START[name] if offset < 0 else END[name]
             sides.setdefault(abs(offset), []).append(side)
-    return " and ".join(f"{px:g} px toward the {' and '.join(each)}" for px, each in sides.items())
+    return " and ".join(
+        f"{count:g} {unit(len(offsets), count)} toward the {' and '.join(each)}"
+        for count, each in sides.items()
+    )
 
 
 def _sides(stretched: Sequence[float]) -> str:
@@ -203,7 +209,8 @@ def _lies(displaced: Sequence[tuple[float, float]] | None) -> str:
         return "Strided convolutions before them may undo it."
     if any(low != high for low, high in displaced):
         ranges = ", ".join(f"{low:g} to {high:g}" for low, high in displaced)
-        return f"With the whole model counted, ways of different shifts meet: {ranges} px."
+        px = unit(len(displaced))
+        return f"With the whole model counted, ways of different shifts meet: {ranges} {px}."
     offsets = [low for low, _ in displaced]
     where = _toward(offsets) or "in its place"
     return f"With the whole model counted, it lies {where}."

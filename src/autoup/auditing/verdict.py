@@ -43,14 +43,17 @@ def judge(
         >>> judge(read_axes(None, [4] * 2, [2] * 2, [1] * 2, [0] * 2, [1] * 2), 0.9, sized=False)
         (('unequal phases, 0.9: a grid in flat regions, whatever the overlap',), 'note')
     """
-    balanced = spread is not None and spread < BALANCED
+    balanced, scale = spread is not None and spread < BALANCED, sized and not scaled
+    hidden = "which these weights hide in flat regions but not in texture" if balanced else ""
+    hidden = _by(blurs) if blurs else "" if smoothness else hidden
     seen: list[str] = []
-    groups: dict[tuple[int, ...], list[str]] = {}
+    groups: dict[tuple[float, ...], list[str]] = {}
     for name, axis in zip(AXES[len(axes)], axes, strict=True):
-        groups.setdefault(_numbers(axis), []).append(name)
+        groups.setdefault(_numbers(axis, scale), []).append(name)
     for names in groups.values():
         axis = axes[AXES[len(axes)].index(names[0])]
-        seen += _seen(axis, names, balanced, sized, smoothness, blurs)
+        flawed = flaws(axis, names, smoothness, scale=scale, hidden=hidden)
+        seen += _seen(axis, flawed, sized, signal=len(axes) == 1, filled=hidden if blurs else "")
     even = all(axis.even for axis in axes)
     uncovered = any(_lost(axis, sized) for axis in axes if min(axis.phases) or not blurs)
     if (not even and not balanced and not blurs) or uncovered:
@@ -59,9 +62,10 @@ def judge(
     if not even or (spread is not None and not balanced):
         severity = "clean" if blurs else "note"
         if even and spread is not None:
-            shown = _by(blurs) if blurs else f"{pattern(len(axes))}, whatever the overlap"
+            shown = hidden or f"{pattern(len(axes))}, whatever the overlap"
             seen.append(f"unequal phases, {spread:.2g}: {shown}")
-    return tuple(seen), "warning" if any(axis.shift for axis in axes) else severity
+    displaced = any(axis.shift or (scale and axis.wrong_scale) for axis in axes)
+    return tuple(seen), "warning" if displaced else severity
 
 
 def pattern(dims: int) -> str:
@@ -82,10 +86,11 @@ def _by(blurs: Sequence[str]) -> str:
     return f"evened out by {' and '.join(blurs)} behind it, without response at the grid's period"
 
 
-def _numbers(axis: Solution) -> tuple[int, ...]:
+def _numbers(axis: Solution, scale: bool) -> tuple[float, ...]:
     """Return what a viewer can tell axes apart by; their sizes are not among it."""
     k, s, d = axis.kernel_size, axis.stride, axis.dilation
-    return k, s, d, axis.padding, axis.output_padding, axis.uncovered
+    wrong = axis.displacement if scale and axis.wrong_scale else 0
+    return k, s, d, axis.padding, axis.output_padding, axis.uncovered, wrong
 
 
 def _lost(axis: Solution, sized: bool) -> int:
@@ -94,22 +99,14 @@ def _lost(axis: Solution, sized: bool) -> int:
 
 
 def _seen(
-    axis: Solution,
-    names: Sequence[str],
-    balanced: bool,
-    sized: bool,
-    smoothness: int,
-    blurs: Sequence[str],
+    axis: Solution, flawed: list[str], sized: bool, *, signal: bool, filled: str
 ) -> list[str]:
-    seen = flaws(axis, names, smoothness)
-    if blurs or (balanced and not smoothness):
-        hides = "which these weights hide in flat regions but not in texture"
-        hides = _by(blurs) if blurs else hides
-        seen = [each.replace("shows as a checkerboard", hides) for each in seen]
-    if not _lost(axis, sized) and not min(axis.phases):
-        gaps = sum(not taps for taps in axis.phases)
-        seen = [each for each in seen if " dead line" not in each]
-        holds = "line holds" if gaps == 1 else "lines hold"
-        filled = f", {_by(blurs)}" if blurs else ""
-        seen.append(f"{gaps} of every {axis.stride} {holds} nothing but the bias{filled}")
-    return seen
+    """Tell of gaps between the taps in words of their own."""
+    if _lost(axis, sized) or min(axis.phases):
+        return flawed
+    gaps = sum(not taps for taps in axis.phases)
+    lines = "samples" if signal else "lines"
+    holds = "holds" if gaps == 1 else "hold"
+    said = f"{gaps} of every {axis.stride} {lines} {holds} nothing but the bias"
+    kept = [each for each in flawed if not each.endswith("nothing but the bias")]
+    return [*kept, f"{said}, {filled}" if filled else said]

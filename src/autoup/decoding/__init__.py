@@ -2,5 +2,6 @@
 
 The encoder passes through `capture` (its graph), `steps` (the graph cut where all data passes, with
 the `layouts` of its tensors), `parts` (what is to be undone, by `operators`), `inverses` (layers
-that undo one part, made by `builders`) and comes out of `decoder`; `warning` tells of artifacts.
+that undo one part, made by `builders`), is put in order by `assembly` and comes out of `decoder`;
+`warning` tells of artifacts.
 """

@@ -11,6 +11,7 @@ from torch import nn
 from autoup.decoding.operators import Norm
 from autoup.layers.conv_transpose import AUTO
 from autoup.layers.permute import Permute
+from autoup.layers.resizing import INTERPOLATION
 from autoup.solving.solver import solve
 
 Layers = list[tuple[str, nn.Module]]
@@ -28,7 +29,6 @@ _SHRINK: dict[int, type[Any]] = {
     2: nn.AdaptiveAvgPool2d,
     3: nn.AdaptiveAvgPool3d,
 }
-_SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def reshape(shape: Sequence[int], target: Sequence[int]) -> Layers:
 def fit(in_size: Sizes, out_size: Sizes, settings: Settings) -> tuple[Layers, Sizes]:
     """Return the layers without weights that bring a map close to its size, and what they reach.
 
-    Axes that shrink are averaged. Where the ratio is far from an integer, so that the solver
-    could reach it with a long kernel only, pixels are interpolated.
+    Axes that shrink are averaged. Where a layer would have the wrong scale, pixels are
+    interpolated.
 
     Example:
         >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
@@ -111,17 +111,13 @@ def fit(in_size: Sizes, out_size: Sizes, settings: Settings) -> tuple[Layers, Si
     if sizes != in_size:
         layers.append(("shrink", _SHRINK[dims](sizes)))
     reached = tuple(
-        o if _is_long(i, o, settings) else i for i, o in zip(sizes, out_size, strict=True)
+        o if solve(i, o, smoothness=settings.options["smoothness"]).wrong_scale else i
+        for i, o in zip(sizes, out_size, strict=True)
     )
     if reached != sizes:
-        upsample = nn.Upsample(reached, mode=_SMOOTH[dims], align_corners=False)
+        upsample = nn.Upsample(reached, mode=INTERPOLATION[dims], align_corners=False)
         layers.append(("interpolate", upsample))
     return layers, reached
-
-
-def _is_long(i: int, o: int, settings: Settings) -> bool:
-    found = solve(i, o, smoothness=settings.options["smoothness"])
-    return found.kernel_size > 3 * found.stride + 3
 
 
 def enlarge(
@@ -186,6 +182,8 @@ def repeat_pixels(layer: Any) -> None:
     """
     axes = zip(layer.kernel_size, layer.stride, strict=True)
     middle = tuple(slice((k - s) // 2, (k - s) // 2 + s) for k, s in axes)
+    if layer.weight.is_meta:
+        return
     with torch.no_grad():
         layer.weight.zero_()[..., *middle] = 1
         total = layer.to_plain().weight[0, 0].sum()

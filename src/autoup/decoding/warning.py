@@ -1,8 +1,7 @@
 """What the pictures of a whole decoder will show: one table for all of its layers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from math import prod
 from operator import mul
 from typing import cast
 
@@ -11,38 +10,68 @@ from torch import nn
 from autoup.errors import warn
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.solving import overlap
-from autoup.solving.flaws import AXES, START, flaws
+from autoup.solving.flaws import AXES, START, is_clean
 from autoup.solving.solution import Solution
+from autoup.solving.solver import best_solutions
 from autoup.table import lay_out
 
+Layers = dict[str, AutoConvTransposeNd]
+Size = tuple[int, ...]
+Chain = tuple[Solution, ...]
+Remake = Callable[[Size], nn.Module | None]
+
+_TRIALS = 8  # Decoders made anew before an axis is given up.
+_KEPT = 24  # Sizes followed from map to map.
 _HEADER = ("layer", "in -> out", "kernel", "stride", "output padding", "taps a pixel", "shift px")
 
 
-def warn_of_artifacts(decoder: nn.Module, input_size: Sequence[int]) -> None:
+def warn_of_artifacts(
+    decoder: nn.Module,
+    input_size: Size,
+    remake: Callable[[Size, bool], nn.Module | None],
+    *,
+    adjoint: bool,
+    tied: bool,
+) -> None:
     """Issue one ArtifactWarning if any layer has output padding, or overlaps unevenly.
 
     Args:
         decoder: The decoder; its ``AutoConvTranspose`` layers in the order they run in.
         input_size: What it restores, batch and channels first.
+        remake: Makes the decoder of another size, with adjoints or without; None if it cannot.
+        adjoint: Whether the decoder has adjoints.
+        tied: Whether these share the encoder's weights.
     """
-    modules = cast("Iterator[tuple[str, nn.Module]]", decoder.named_modules())
-    layers = {name: module for name, module in modules if isinstance(module, AutoConvTransposeNd)}
-    flawed = {
-        name: layer
-        for name, layer in layers.items()
-        if any(flaws(axis, ["length"]) for axis in layer.solutions)
-    }
+    layers = _layers(decoder)
+    flawed = {name: layer for name, layer in layers.items() if not _is_clean(layer.solutions)}
     if not flawed:
         return
-    sizes = tuple(input_size[2:])
-    drifts = _drifts([layer.solutions for layer in layers.values()], len(sizes))
+    drifts = _drifts([layer.solutions for layer in layers.values()], len(input_size[2:]))
     rows = [_HEADER, *(_row(name, layer.solutions) for name, layer in flawed.items())]
+    if any(not axis.even for layer in layers.values() for axis in layer.solutions):
+        advice = _advise_option(remake(input_size, False), tied) if adjoint else ""
+    else:
+        advice = _advise_size(layers, input_size, lambda size: remake(size, adjoint))
     table = "\n".join(lay_out(rows))
     warn(
         f"mirror_decoder: {len(flawed)} of {len(layers)} transposed convolutions are not clean.\n"
-        f"{table}\n"
-        f"{_describe(drifts)}{_advice(layers, input_size)}"
+        f"{table}\n{' '.join(filter(None, (_describe(drifts), advice)))}".rstrip()
     )
+
+
+def _layers(decoder: nn.Module) -> dict[str, AutoConvTransposeNd]:
+    modules = cast("Iterator[tuple[str, nn.Module]]", decoder.named_modules())
+    return {name: module for name, module in modules if isinstance(module, AutoConvTransposeNd)}
+
+
+def _chain(layers: Layers, axis: int, dims: int) -> Chain:
+    """Return what was solved along one axis, by the layers that have it."""
+    return tuple(each.solutions[axis] for each in layers.values() if len(each.solutions) == dims)
+
+
+def _is_clean(solutions: Sequence[Solution]) -> bool:
+    """Tell whether all are clean; each stands for what the encoder did, at its scale."""
+    return all(is_clean(each, scale=False) for each in solutions)
 
 
 def _drifts(layers: Sequence[Sequence[Solution]], dims: int) -> list[float]:
@@ -61,7 +90,7 @@ def _describe(drifts: Sequence[float]) -> str:
         for name, drift in zip(AXES[len(drifts)], drifts, strict=True)
         if drift
     ]
-    return f"Together they shift the picture {' and '.join(parts)}. " if parts else ""
+    return f"Together they shift the picture {' and '.join(parts)}." if parts else ""
 
 
 def _row(name: str, solutions: Sequence[Solution]) -> tuple[str, ...]:
@@ -82,20 +111,81 @@ def _row(name: str, solutions: Sequence[Solution]) -> tuple[str, ...]:
     )
 
 
-def _advice(layers: dict[str, AutoConvTransposeNd], input_size: Sequence[int]) -> str:
-    """Name the nearest sizes that the total stride divides: there most encoders need none."""
-    if any(not axis.even for layer in layers.values() for axis in layer.solutions):
-        return "adjoint=False overlaps evenly."
-    sizes = tuple(input_size[2:])
-    chains = [layer.solutions for layer in layers.values() if len(layer.solutions) == len(sizes)]
-    strides = [
-        prod(layer[axis].stride for layer in chains if layer[axis].in_size > 1)
-        for axis in range(len(sizes))
-    ]
-    near = tuple(max(1, round(n / s)) * s for n, s in zip(sizes, strides, strict=True))
-    if near == sizes or not chains:
-        return ""
-    return (
-        "Most encoders need none where the total stride divides the size: here it is "
-        f"{'x'.join(map(str, strides))}, and input_size={(*input_size[:2], *near)} the nearest."
+def _advise_option(instead: nn.Module | None, tied: bool) -> str:
+    """Say what the decoder without adjoints is better in."""
+    found = [] if instead is None else list(_layers(instead).values())
+    option = "adjoint=False" + " with tied=False" * tied
+    if found and all(_is_clean(layer.solutions) for layer in found):
+        return f"{option} is clean."
+    even = found and all(axis.even for layer in found for axis in layer.solutions)
+    return f"{option} overlaps evenly." if even else ""
+
+
+def _advise_size(layers: Layers, input_size: Size, remake: Remake) -> str:
+    """Name the nearest size whose decoder is clean, found by making it, one kind of axis at a time.
+
+    What the encoder refuses is passed over: a head may be bound to the size of its map.
+    """
+    dims, size = len(input_size) - 2, input_size
+    alike: dict[tuple[int, Chain], list[int]] = {}  # Those of a square go together.
+    for axis, old in enumerate(input_size[2:]):
+        alike.setdefault((old, _chain(layers, axis, dims)), []).append(axis)
+    waiting = [(chain, axes) for (_, chain), axes in alike.items() if not _is_clean(chain)]
+    while waiting:
+        chain, axes = waiting.pop()
+        left = {axis for _, each in waiting for axis in each}
+        guesses = _guess(chain, input_size[axes[0] + 2])[:_TRIALS]
+        sizes = (_replace(size, axes, guess) for guess in guesses)
+        found = next((each for each in sizes if _is_cured(remake(each), left, dims)), None)
+        if found is None:
+            return ""
+        size = found
+    return f"input_size={size} is clean." if size != input_size else ""
+
+
+def _replace(size: Size, axes: Sequence[int], by: int) -> Size:
+    return tuple(by if place - 2 in axes else each for place, each in enumerate(size))
+
+
+def _is_cured(decoder: nn.Module | None, left: set[int], dims: int) -> bool:
+    """Tell whether a decoder is clean along all axes but those that are left to be searched."""
+    layers = {} if decoder is None else _layers(decoder)
+    if not left:
+        return bool(layers) and all(_is_clean(each.solutions) for each in layers.values())
+    axes = [axis for axis in range(dims) if axis not in left]
+    return bool(layers) and all(_is_clean(_chain(layers, axis, dims)) for axis in axes)
+
+
+def _guess(chain: Chain, size: int) -> list[int]:
+    """Return sizes at which all layers may be clean, the nearest first.
+
+    Followed outward, as distances from what the layers have now, from a few sizes of the smallest
+    map. What the encoder makes of a size is not known here.
+    """
+    distances = {0} if chain[0].in_size == 1 else {*range(-2, 3)}
+    for layer in chain:
+        outer = {
+            out - layer.out_size
+            for each in distances
+            for out in _clean_sizes(layer, layer.in_size + each)
+        }
+        distances = set(sorted(outer, key=abs)[:_KEPT])
+    return sorted(
+        (size + each for each in distances if size + each > 0), key=lambda n: abs(n - size)
     )
+
+
+def _clean_sizes(layer: Solution, in_size: int) -> list[int]:
+    """Return the sizes near its own that a layer of this stride makes cleanly."""
+    s = layer.stride
+    middle = layer.out_size + s * (in_size - layer.in_size)
+    if in_size < 1 or s == 1:
+        return [middle] * (in_size > 0)
+    reach = range(middle - min(s, 4) + 1, middle + min(s, 4))
+    if layer.in_size == 1:
+        return [out for out in range(layer.out_size - 2, layer.out_size + 3) if out > 0]
+    return [
+        out
+        for out in reach
+        if out >= in_size and is_clean(best_solutions(in_size, out, None, s, 1)[0], scale=False)
+    ]

@@ -15,7 +15,9 @@ from autoup.errors import warn
 from autoup.init import lecun_uniform_, phase_equal_
 from autoup.layers.base import BaseConvTransposeNd
 from autoup.layers.mirroring import Conv, Mirror, check_agreement, inherit, read_mirror, tied_weight
-from autoup.solving.plan import plan_sizes
+from autoup.layers.resizing import resizing_call
+from autoup.layers.slips import explain_constructor, explain_mirror
+from autoup.solving.plan import Plan, plan_sizes
 from autoup.solving.sizes import free_taps
 from autoup.solving.solution import Solution
 
@@ -35,6 +37,7 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
         solutions: tuple[Solution, ...]
         round_trip_shift: tuple[float, ...] | None
 
+    @explain_constructor
     def __init__(
         self,
         in_channels: int,
@@ -55,7 +58,6 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
     ) -> None:
         _check_options(bias, init, dtype)
         mirror: Mirror | None = self.__dict__.pop(_PLANNED, None)
-        shift: tuple[float, ...] | None = None
         rest: dict[str, Any] = {"groups": groups, "bias": bias, "device": device, "dtype": dtype}
         if mirror is None and encoder is not None:
             mirror = read_mirror(encoder, out_size, self._dims, False, kernel_size, smoothness)
@@ -65,18 +67,20 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
             )
         else:
             check_agreement(mirror, in_channels, out_channels, in_size, stride, dilation, groups)
-            plan, shift = mirror.plan, mirror.round_trip_shift
-            rest = inherit(mirror.conv, bias, device, dtype)
+            plan, rest = mirror.plan, inherit(mirror.conv, bias, device, dtype)
         _check_channels(in_channels, out_channels, rest["groups"])
         if plan.artifacts:
-            warn(f"{type(self).__name__}: {plan.artifacts}")
+            options = rest | {"smoothness": smoothness, "init": init}
+            _warn(type(self), plan, in_channels, out_channels, options)
         # Not by setattr: Module's own is slow, and reset_parameters needs them before it is set up.
         self.__dict__.update(in_size=plan.in_size, out_size=plan.out_size, solutions=plan.solutions)
-        self.__dict__.update(init=init, smoothness=smoothness, round_trip_shift=shift)
+        self.__dict__.update(init=init, smoothness=smoothness)
+        self.__dict__.update(round_trip_shift=mirror and mirror.round_trip_shift)
         super().__init__(in_channels, out_channels, **plan.arguments, **rest)  # pyright: ignore[reportUnknownMemberType]
         self._prepare()
 
     @classmethod
+    @explain_mirror
     def mirror(
         cls,
         encoder: Conv,
@@ -132,7 +136,7 @@ class AutoConvTransposeNd(BaseConvTransposeNd):
 kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         """
         check_flags(adjoint=adjoint, tied=tied)
-        mirror = read_mirror(encoder, out_size, cls._dims, adjoint, kernel_size, smoothness)
+        mirror = read_mirror(encoder, out_size, cls._dims, adjoint, kernel_size, smoothness, tied)
         shared = tied_weight(mirror.conv, adjoint, device, dtype) if tied else None
         layer = cls.__new__(cls)
         layer.__dict__[_PLANNED] = mirror  # What the constructor has no arguments for.
@@ -253,7 +257,9 @@ class AutoConvTranspose2d(AutoConvTransposeNd, nn.ConvTranspose2d):
         ValueError: An argument is out of range, or disagrees with the encoder.
 
     Warns:
-        ArtifactWarning: An axis has output padding, uneven overlap or uncovered pixels.
+        ArtifactWarning: An axis has output padding, uneven overlap or uncovered pixels, or a wrong
+            scale: the ends of the picture lie more than two input pixels from their place, which a
+            mirror is not warned of. It names what is clean, after trying it.
 
     Shape:
         - Input: ``(N, in_channels, H_in, W_in)`` or ``(in_channels, H_in, W_in)``
@@ -301,6 +307,12 @@ AUTO: dict[int, type[AutoConvTransposeNd]] = {
     2: AutoConvTranspose2d,
     3: AutoConvTranspose3d,
 }
+
+
+def _warn(kind: type[Any], plan: Plan, *arguments: Any) -> None:
+    call = resizing_call(plan, *arguments)
+    instead = f" Or resize for the rest: {call}." if call else ""
+    warn(f"{kind.__name__}: {plan.artifacts}{instead}")
 
 
 def _check_options(bias: object, init: object, dtype: object) -> None:

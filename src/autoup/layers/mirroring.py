@@ -5,6 +5,7 @@ d dilation. Pixel n of the convolution's output sits at s*n + d*(k - 1)/2 - p of
 the mirror, with its own k, d and p, puts it at s*n + d*(k - 1)/2 - p of its output.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -16,8 +17,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from autoup.checks import per_axis, require_smoothness
 from autoup.errors import InfeasibleError
-from autoup.solving.flaws import AXES, Advice, describe
+from autoup.solving.flaws import AXES, Advice, describe, is_clean
 from autoup.solving.plan import Plan, make_plan
+from autoup.solving.reach import reaches, unreachable
 from autoup.solving.sizes import convolved_size, least_kernel
 from autoup.solving.solution import Solution
 from autoup.solving.solver import best_solutions
@@ -64,8 +66,11 @@ def read_mirror(
     adjoint: bool = False,
     kernel_size: object = None,
     smoothness: object = 0,
+    tied: bool = False,
 ) -> Mirror:
     """Plan the mirror of ``conv`` for an input of ``out_size``.
+
+    ``tied`` is for the advice alone: what is no adjoint cannot share the weight.
 
     Raises:
         InfeasibleError: No transposed convolution is the adjoint, the pinned kernel cannot
@@ -86,14 +91,17 @@ def read_mirror(
             f"kernel_size={kernel_size} cannot be pinned with adjoint=True: "
             f"the adjoint has the encoder's kernel_size {tuple(checked.kernel_size)}."
         )
-    axes = _read_axes(checked)
+    axes, loose = _read_axes(checked), "adjoint=False" + " and tied=False" * tied
+    stacked = list(zip(axes, out_sizes, pins, strict=True))
     solutions = tuple(
-        _mirror_axis(name, axis, size, adjoint, pin, m)
-        for name, axis, size, pin in zip(AXES[dims], axes, out_sizes, pins, strict=True)
+        _mirror_axis(name, *each, loose if adjoint else "", m)
+        for name, each in zip(AXES[dims], stacked, strict=True)
     )
     advice = [
-        _advise(axis, size, adjoint, pin, m)
-        for axis, size, pin in zip(axes, out_sizes, pins, strict=True)
+        []
+        if is_clean(found, scale=False)
+        else _advise(stacked, solutions, found, loose if adjoint else "", m)
+        for found in solutions
     ]
     shifts = tuple(_shift(axis, found) for axis, found in zip(axes, solutions, strict=True))
     return Mirror(checked, make_plan(solutions, describe(solutions, advice, m)), shifts)
@@ -215,7 +223,7 @@ def _read_axes(conv: Conv) -> list[_Axis]:
 
 
 def _mirror_axis(
-    name: str, axis: _Axis, size: int, adjoint: bool, pin: int | None, m: int
+    name: str, axis: _Axis, size: int, pin: int | None, loose: str, m: int
 ) -> Solution:
     in_size = axis.convolve(size)
     if in_size < 1:
@@ -224,8 +232,8 @@ def _mirror_axis(
             f"{_smallest_input(axis)} there."
         )
     try:
-        if adjoint:
-            return _adjoint(axis, in_size, size, m)
+        if loose:
+            return _adjoint(axis, in_size, size, loose, m)
         return _clean(axis, in_size, size, pin, m)
     except InfeasibleError as error:
         raise InfeasibleError(f"{name}: {error}") from None
@@ -241,28 +249,42 @@ def _clean(axis: _Axis, i: int, o: int, pin: int | None, m: int) -> Solution:
     An even kernel under ``padding="same"`` is padded by one pixel more behind than in front,
     which no transposed convolution undoes: the next larger kernel stands in for it.
     """
-    k, d = axis.kernel_size, axis.dilation
-    if axis.stride > 1 or pin is not None:
-        return best_solutions(i, o, pin, axis.stride, d if axis.stride == 1 else 1, m=m)[0]
+    k, s = axis.kernel_size, axis.stride
+    d = axis.dilation if s == 1 else 1
+    if pin is not None and pin >= least_kernel(s, m) and not reaches(i, o, pin, (s,), d, m):
+        nearest = _nearest_restored(axis, o, pin, d, m)
+        raise InfeasibleError(unreachable(i, o, pin, (s,), d, m, nearest))
+    if s > 1 or pin is not None:
+        return best_solutions(i, o, pin, s, d, m=m)[0]
     if axis.before == axis.after:
         return Solution(i, o, k, 1, axis.before, 0, d)
     return best_solutions(i, o, k + 1, 1, d)[0]
 
 
-def _adjoint(axis: _Axis, i: int, o: int, m: int) -> Solution:
+def _nearest_restored(axis: _Axis, o: int, pin: int, d: int, m: int) -> str:
+    """Name the nearest size that a pinned kernel restores; what it reaches repeats with stride."""
+    for size in (o + step for n in range(1, axis.stride + 1) for step in (-n, n)):
+        i = axis.convolve(size) if size >= _smallest_input(axis) else 0
+        if i and reaches(i, size, pin, (axis.stride,), d, m):
+            made = f"in_size={i}, " if i != axis.convolve(o) else ""
+            return f"out_size={size} ({made}stride={axis.stride})"
+    return ""
+
+
+def _adjoint(axis: _Axis, i: int, o: int, loose: str, m: int) -> Solution:
     """Keep kernel, stride, padding and dilation; output padding makes up what stride skipped."""
     k, s, p, d = axis.kernel_size, axis.stride, axis.before, axis.dilation
     if axis.before != axis.after:
         raise InfeasibleError(
             f"no transposed convolution is the adjoint of padding='same' with kernel_size={k}, "
             f"dilation={d}: it would crop {p} px in front and {axis.after} px behind. The "
-            f"nearest that works is kernel_size={k + 1} in the encoder; or adjoint=False."
+            f"nearest that works is kernel_size={k + 1} in the encoder; or {loose}."
         )
     if m and (k < least_kernel(s, m) or gcd(s, d) > 1):
         raise InfeasibleError(
             f"the adjoint of kernel_size={k}, stride={s}, dilation={d} cannot have smoothness={m}, "
             f"which takes {least_kernel(s, m)} taps or more and a dilation that shares no factor "
-            "with the stride. The nearest that works is adjoint=False; or smoothness=0."
+            f"with the stride. The nearest that works is {loose}; or smoothness=0."
         )
     return Solution(i, o, k, s, p, (o + 2 * p - d * (k - 1) - 1) % s, d)
 
@@ -272,17 +294,33 @@ def _shift(axis: _Axis, found: Solution) -> float:
     return found.dilation * (found.kernel_size - 1) / 2 - found.padding - encoder
 
 
-def _advise(axis: _Axis, o: int, adjoint: bool, pin: int | None, m: int) -> list[Advice]:
-    def clean(size: int) -> Solution:
-        return _clean(axis, axis.convolve(size), size, None, m)
+def _advise(
+    axes: Sequence[tuple[_Axis, int, int | None]],
+    solutions: Sequence[Solution],
+    flawed: Solution,
+    loose: str,
+    m: int,
+) -> list[list[Advice]]:
+    """Return what a user may change, the smallest change first; each is a clean mirror unpinned."""
 
-    options: list[Advice] = []
-    if adjoint:
-        options.append(("adjoint=False", partial(clean, o)))
+    def clean(other: int | None = None) -> list[Solution]:
+        sizes = [
+            other if other and found == flawed else size
+            for (_, size, _), found in zip(axes, solutions, strict=True)
+        ]
+        return [
+            _clean(axis, axis.convolve(size), size, None, m)
+            for (axis, *_), size in zip(axes, sizes, strict=True)
+        ]
+
+    axis, o, pin = axes[solutions.index(flawed)]
+    options: list[list[Advice]] = []
+    if loose:
+        options.append([(loose, clean)])
     if pin is not None:
-        options.append(("leave kernel_size unpinned", partial(clean, o)))
+        options.append([("leave kernel_size unpinned", clean)])
     nearby = [size for size in (o - 1, o + 1) if size >= _smallest_input(axis)]
     nearby.sort(key=lambda size: axis.convolve(size) * axis.stride != size)
-    also = " and adjoint=False" if adjoint else ""
+    also = f" and {loose}" if loose else ""
     also += " and kernel_size unpinned" if pin is not None else ""
-    return options + [(f"out_size={size}{also}", partial(clean, size)) for size in nearby]
+    return options + [[(f"out_size={size}{also}", partial(clean, size))] for size in nearby]

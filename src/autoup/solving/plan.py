@@ -1,17 +1,20 @@
 """All axes of one layer, solved once and kept: what the constructor applies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 from autoup.checks import per_axis, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
-from autoup.solving.flaws import AXES, Advice, describe
+from autoup.solving.flaws import AXES, Advice, describe, is_clean
 from autoup.solving.solution import Solution
 from autoup.solving.solver import best_solutions
 
 Axes = tuple[int, ...]
+Asked = tuple[int, int, int | None, int | None, int]  # i, o, and k, s, d, None where not pinned
 
+_TRIES = 8  # Sizes looked at in either direction; without dilation one of two is clean.
 _ARGUMENTS = ("kernel_size", "stride", "padding", "output_padding", "dilation")
 
 
@@ -26,6 +29,8 @@ class Plan:
         out_size: Output size per axis, in pixels.
         arguments: ``kernel_size``, ``stride``, ``padding``, ``output_padding`` and
             ``dilation``, each one per axis.
+        resized: Output size per axis of a clean layer, behind which resizing does what is left
+            of a wrong scale; None where none is wrong, or a change of the pins cures it.
     """
 
     solutions: tuple[Solution, ...]
@@ -33,9 +38,12 @@ class Plan:
     in_size: Axes
     out_size: Axes
     arguments: dict[str, Any]
+    resized: Axes | None = None
 
 
-def make_plan(solutions: tuple[Solution, ...], artifacts: str | None) -> Plan:
+def make_plan(
+    solutions: tuple[Solution, ...], artifacts: str | None, resized: Axes | None = None
+) -> Plan:
     """Gather the solutions of the axes into a plan.
 
     Example:
@@ -47,7 +55,7 @@ def make_plan(solutions: tuple[Solution, ...], artifacts: str | None) -> Plan:
         return tuple(getattr(axis, name) for axis in solutions)
 
     arguments = {name: each(name) for name in _ARGUMENTS}
-    return Plan(solutions, artifacts, each("in_size"), each("out_size"), arguments)
+    return Plan(solutions, artifacts, each("in_size"), each("out_size"), arguments, resized)
 
 
 def plan_sizes(
@@ -112,32 +120,96 @@ def _plan_sizes(
     solutions = tuple(
         _solve_axis(name, axis, m) for name, axis in zip(AXES[dims], axes, strict=True)
     )
-    advice = [_advise(*axis, m) for axis in axes]
-    return make_plan(solutions, describe(solutions, advice, m))
+    advice = [
+        [] if is_clean(found, scale=True) else _advise(axes, solutions, found, m)
+        for found in solutions
+    ]
+    artifacts = describe(solutions, advice, m, scale=True)
+    return make_plan(solutions, artifacts, _resized(axes, solutions, m))
 
 
-def _solve_axis(name: str, axis: tuple[int, int, int | None, int | None, int], m: int) -> Solution:
+def _solve_axis(name: str, axis: Asked, m: int) -> Solution:
     try:
         return best_solutions(*axis, m=m)[0]
     except InfeasibleError as error:
         raise InfeasibleError(f"{name}: {error}") from None
 
 
-def _advise(i: int, o: int, k: int | None, s: int | None, d: int, m: int) -> list[Advice]:
-    """Return what a user may change, the smallest change first."""
-    options: list[Advice] = []
+def _advise(
+    axes: Sequence[Asked], solutions: Sequence[Solution], flawed: Solution, m: int
+) -> list[list[Advice]]:
+    """Return what a user may change, the smallest change first; alternatives together."""
+    i, o, k, s, d = axes[solutions.index(flawed)]
+    change = partial(_change, axes, [found == flawed for found in solutions], m)
+    options: list[list[Advice]] = []
     if k is not None:
-        options.append(("leave kernel_size unpinned", partial(_best, i, o, s, d, m)))
+        options.append([("leave kernel_size unpinned", change)])
     if s is not None:
         pins = "stride" if k is None else "kernel_size and stride"
-        options.append((f"leave {pins} unpinned", partial(_best, i, o, None, d, m)))
+        options.append([(f"leave {pins} unpinned", partial(change, free=True))])
     if d > 1:
-        options.append(("dilation=1 and nothing pinned", partial(_best, i, o, None, 1, m)))
-    nearby = sorted((max(i, o - 1), o + 1), key=lambda size: size % i != 0)
+        options.append([("dilation=1 and nothing pinned", partial(change, free=True, d=1))])
+    nearby = [each for step in (-1, 1) if (each := _nearest_clean(i, o, s, d, m, step))]
     unpin = "" if k is None else " and kernel_size unpinned"
-    return options + [
-        (f"out_size={size}{unpin}", partial(_best, i, size, s, d, m)) for size in nearby
+    sizes: list[Advice] = [(f"out_size={size}{unpin}", partial(change, o=size)) for size in nearby]
+    if flawed.wrong_scale:
+        return [*options, sizes]
+    first = sorted(range(len(sizes)), key=lambda number: nearby[number] % i != 0)
+    return options + [[sizes[number]] for number in first]
+
+
+def _change(
+    axes: Sequence[Asked],
+    resized: Sequence[bool],
+    m: int,
+    *,
+    free: bool = False,
+    d: int | None = None,
+    o: int | None = None,
+) -> list[Solution]:
+    """Solve all axes with no kernel pinned, and with the changes; ``o`` for some of them alone."""
+    return [
+        _best(i, o if o and change else size, None if free else s, d or dilation, m)
+        for (i, size, _, s, dilation), change in zip(axes, resized, strict=True)
     ]
+
+
+def _nearest_clean(i: int, o: int, s: int | None, d: int, m: int, step: int) -> int | None:
+    """Return the nearest clean size below ``o``, ``step=-1``, or above it, 1; None if none is near.
+
+    Between two scales no size is clean: the search goes on where the next one begins, 4*s*i/(i - 1)
+    from its multiple, by the definition of the displacement.
+    """
+    size = o
+    for _ in range(_TRIES):
+        size += step
+        if size < i:
+            break
+        try:
+            found = _best(i, size, s, d, m)
+        except InfeasibleError:  # Stride and dilation share a factor, which smoothness rules out.
+            continue
+        if is_clean(found, scale=True):
+            return size
+        if found.wrong_scale:
+            stride = s or (size + step) // i + (step > 0)
+            end = stride * i - step * (4 * stride * i // (i - 1)) - step
+            if s and (end - size) * step < 0:  # Away from the one scale that is pinned.
+                break
+            size = max(size * step, end * step) * step
+    return None
+
+
+def _resized(axes: Sequence[Asked], solutions: Sequence[Solution], m: int) -> Axes | None:
+    """Return the sizes of a clean layer to resize behind, a multiple where no other is at hand."""
+    cured = [is_clean(_best(i, o, None, 1, m), scale=True) for i, o, *_ in axes]
+    if not any(
+        found.wrong_scale and not clean for found, clean in zip(solutions, cured, strict=True)
+    ):
+        return None
+    sizes = tuple(o if clean else o // i * i for (i, o, *_), clean in zip(axes, cured, strict=True))
+    tried = (_best(i, size, None, 1, m) for (i, *_), size in zip(axes, sizes, strict=True))
+    return sizes if all(is_clean(found, scale=True) for found in tried) else None
 
 
 def _best(i: int, o: int, s: int | None, d: int, m: int) -> Solution:

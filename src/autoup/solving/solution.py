@@ -83,6 +83,24 @@ class Solution:
         return -self.output_padding / 2
 
     @property
+    def displacement(self) -> float:
+        """How far the ends of the picture lie from their place, in output pixels.
+
+        A transposed convolution enlarges by its stride; their place is where an enlargement by
+        ``out_size / in_size`` around the centre puts them. What ``shift`` tells is not in it.
+        """
+        i = self.in_size
+        return abs(self.stride * i - self.out_size) * (i - 1) / (2 * i)
+
+    @property
+    def wrong_scale(self) -> bool:
+        """Whether the ends lie more than two input pixels from their place.
+
+        Mirrors of convolutions without padding may do that, and undo what these cut off.
+        """
+        return self.displacement > 2 * self.stride
+
+    @property
     def coverage(self) -> tuple[int, ...]:
         """(input pixel, tap) pairs that reach each output pixel; ``out_size`` entries."""
         return overlap.coverage(*self._window())
@@ -96,6 +114,7 @@ class Solution:
         flaws = "" if self.even else "; uneven"
         flaws += f"; {self.uncovered} uncovered" if self.uncovered else ""
         flaws += f"; shift {self.shift:g} px" if self.shift else ""
+        flaws += f"; ends {self.displacement:.3g} px off" if self.wrong_scale else ""
         return (
             f"{self.in_size} -> {self.out_size}: {self._parameters()}; "
             f"coverage {self._drawing()}{flaws}"
@@ -175,8 +194,8 @@ class Solution:
         i, o, s = self.in_size, self.out_size, self.stride
         if s * i == o:
             return f"{s}, the ratio of the sizes"
-        drift = abs(s * i - o) / i * (i - 1) / 2
-        return f"{s} for a ratio of {o / i:.3g}: the ends lie {drift:.3g} px from their place"
+        far = f"the ends lie {self.displacement:.3g} px from their place"
+        return f"{s} for a ratio of {o / i:.3g}: {far}"
 
     def _overlap(self) -> str:
         fewest, most = self._phase_range()

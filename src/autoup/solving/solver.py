@@ -25,7 +25,7 @@ from math import gcd
 from autoup.checks import as_int, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving import overlap
-from autoup.solving.reach import sharing, too_small, unreachable
+from autoup.solving.reach import nearest_size, sharing, too_small, unreachable
 from autoup.solving.sizes import least_kernel, nearest_strides
 from autoup.solving.solution import Solution
 
@@ -154,7 +154,8 @@ def best_solutions(
     else:
         found = [each for s in strides for each in _pinned(i, o, k, s, d, limit)]
     if not found:
-        raise InfeasibleError(unreachable(i, o, k or 1, strides, d, m))
+        size = nearest_size(i, o, k or 1, () if s is None else strides, d, m)
+        raise InfeasibleError(unreachable(i, o, k or 1, strides, d, m, size))
     return tuple(sorted(set(found), key=_order)[:limit])
 
 
@@ -172,7 +173,7 @@ def require_taps(
     """
     coprime = tuple(s for s in strides if gcd(s, d) == 1)
     if not coprime and m:
-        raise InfeasibleError(sharing(i, o, strides[0], d, m))
+        raise InfeasibleError(sharing(i, o, k, strides, d, m))
     enough = tuple(s for s in coprime if k is None or k >= least_kernel(s, m))
     if not enough and k is not None:
         raise InfeasibleError(too_small(i, o, k, coprime, d, m))
