@@ -118,6 +118,7 @@ def test_timer_that_fires_while_all_ends_shows_nothing(clock, terminal):
 
 
 CALLS = {
+    "audit": lambda model: autoup.audit(model, (1, 4, 32, 32)),
     "repair": lambda model: autoup.repair(model, (1, 4, 8, 8)),
     "mirror_decoder": lambda model: autoup.mirror_decoder(model, (1, 4, 8, 8)),
 }
@@ -140,7 +141,8 @@ def test_calls_name_their_steps(clock, terminal, name):
     with redirect_stderr(terminal):
         CALLS[name](model)
     assert seen
-    words = {"repair": ["look", "change", "run the model", "run the repaired model"],
+    words = {"audit": ["run without arithmetic", "read", "run on constants"],
+             "repair": ["look", "change", "run the model", "run the repaired model"],
              "mirror_decoder": ["capture", "build", "check"]}[name]  # fmt: skip
     shown = terminal.getvalue()
     places = [shown.index(f"{name}: {word}:") for word in words]

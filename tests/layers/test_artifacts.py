@@ -72,8 +72,10 @@ def test_says_what_a_picture_shows_and_what_to_change(options, words):
 
 
 def test_names_a_single_dead_line():
-    with pytest.warns(ArtifactWarning, match="1 dead line holds nothing but the bias"):
+    with pytest.warns(ArtifactWarning, match="1 dead sample holds nothing but the bias"):
         AutoConvTranspose1d(1, 1, 14, 29, kernel_size=2)
+    with pytest.warns(ArtifactWarning, match="1 dead line holds nothing but the bias"):
+        AutoConvTranspose2d(1, 1, 14, 29, kernel_size=2)
 
 
 def test_the_remedy_of_a_mirror_is_one_of_a_mirror():

@@ -174,7 +174,7 @@ def test_a_norm_between_convolution_and_shuffle_is_caught():
         (
             nn.Sequential(nn.Conv2d(1, 6, 3), nn.PixelShuffle(2)),
             ValueError,
-            r"out_channels \(6\) must be a multiple of 4 for PixelShuffle\(2\)",
+            r"out_channels \(6\) must be a multiple of 4, the phases of each",
         ),
         (nn.LazyConvTranspose2d(4, 2), ValueError, "lazy"),
     ],

@@ -13,7 +13,7 @@ from autoup.auditing.verdict import SEVERITIES
 from autoup.measuring.constant_inputs import ConstantGrid
 from autoup.solving.flaws import AXES, END, START, unit
 from autoup.svg import Drawing
-from autoup.table import lay_out
+from autoup.table import join_axes, lay_out
 
 _TEXT = 90
 _MOST_NAMES = 6

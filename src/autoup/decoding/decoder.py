@@ -100,7 +100,7 @@ def mirror_decoder(
         decoder = make(program, sizes, adjoint, tied=tied, share=_sharer(program, encoder, tied))
         if output_activation is not None:
             decoder.add_module("output_activation", output_activation)
-        step("try other sizes")
+        step("check")
         remake = _remaker(make, program, sizes, encoder, output)
         warn_of_artifacts(decoder, sizes, remake, adjoint=adjoint, tied=tied)
     return decoder
