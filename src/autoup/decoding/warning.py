@@ -149,11 +149,11 @@ def _replace(size: Size, axes: Sequence[int], by: int) -> Size:
 
 def _is_cured(decoder: nn.Module | None, left: set[int], dims: int) -> bool:
     """Tell whether a decoder is clean along all axes but those that are left to be searched."""
-    layers = {} if decoder is None else _layers(decoder)
-    if not left:
-        return bool(layers) and all(_is_clean(each.solutions) for each in layers.values())
-    axes = [axis for axis in range(dims) if axis not in left]
-    return bool(layers) and all(_is_clean(_chain(layers, axis, dims)) for axis in axes)
+    if decoder is None:
+        return False
+    layers = _layers(decoder)
+    chains = [_chain(layers, axis, dims) for axis in range(dims) if axis not in left]
+    return all(map(_is_clean, chains if left else [each.solutions for each in layers.values()]))
 
 
 def _guess(chain: Chain, size: int) -> list[int]:
@@ -170,22 +170,21 @@ def _guess(chain: Chain, size: int) -> list[int]:
             for out in _clean_sizes(layer, layer.in_size + each)
         }
         distances = set(sorted(outer, key=abs)[:_KEPT])
-    return sorted(
-        (size + each for each in distances if size + each > 0), key=lambda n: abs(n - size)
-    )
+    sizes = [size + each for each in distances if size + each > 0]
+    # Of two as near first the one that 2 divides more often, for strides of 2.
+    return sorted(sizes, key=lambda each: (abs(each - size), -(each & -each)))
 
 
 def _clean_sizes(layer: Solution, in_size: int) -> list[int]:
     """Return the sizes near its own that a layer of this stride makes cleanly."""
-    s = layer.stride
-    middle = layer.out_size + s * (in_size - layer.in_size)
+    s, old = layer.stride, layer.out_size
+    if layer.in_size == 1:  # One pixel is enlarged to any size.
+        return [out for out in range(old - 2, old + 3) if out > 0]
+    middle = old + s * (in_size - layer.in_size)
     if in_size < 1 or s == 1:
         return [middle] * (in_size > 0)
-    reach = range(middle - min(s, 4) + 1, middle + min(s, 4))
-    if layer.in_size == 1:
-        return [out for out in range(layer.out_size - 2, layer.out_size + 3) if out > 0]
     return [
         out
-        for out in reach
+        for out in range(middle - min(s, 4) + 1, middle + min(s, 4))
         if out >= in_size and is_clean(best_solutions(in_size, out, None, s, 1)[0], scale=False)
     ]
