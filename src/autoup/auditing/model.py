@@ -34,10 +34,11 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
 
     Steps are transposed convolutions of any subclass or parametrisation, ``PixelShuffle`` with the
     convolution before it, and ``Upsample`` with the convolution behind it. With ``input_size``
-    one forward pass shows the functions too (``interpolate``, ``conv_transpose2d``), the sizes,
-    and what follows what; without it, that is read from ``nn.Sequential``. The pass runs on a
-    copy in evaluation mode and without arithmetic where the model allows it. The model is
-    left as it was.
+    one forward pass shows every operator that enlarges data, however it is called, what views,
+    slices and copies do to pixels, the sizes, and what follows what; what enlarges and is not
+    understood is a step of severity ``"unknown"``. Without it, modules are read, and what follows
+    what from ``nn.Sequential``. The pass runs on a copy in evaluation mode and without arithmetic
+    where the model allows it. The model is left as it was.
 
     With ``input_size`` four more passes with arithmetic, on constant inputs, measure the grid of
     the output.

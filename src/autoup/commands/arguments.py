@@ -51,11 +51,11 @@ Find every upsampling step of a model: transposed convolutions, PixelShuffle, Up
 
 {_MODEL}
 
-With --input-size one forward pass shows functions such as interpolate too, sizes, drift,
+With --input-size one forward pass shows whatever enlarges, functions too, sizes, shifts,
 and the grid of the output on constant inputs.
 
-Exit status, to gate a CI: 0 clean, 1 findings (uneven, shifted or uncovered) that are not
-ignored, 2 could not look."""
+Exit status, to gate a CI: 0 clean, 1 findings (uneven, uncovered, shifted, of the wrong
+scale, or not understood) that are not ignored, 2 could not look."""
 _REPAIR = f"""\
 Make the upsampling layers of a model even without changing what it computes, and convert
 its checkpoint. Without --out nothing is written: the table shows what would be done.
