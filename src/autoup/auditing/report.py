@@ -199,7 +199,7 @@ def _toward(offsets: Sequence[float]) -> str:
 
 def _sides(stretched: Sequence[float]) -> str:
     if all(each >= 0 for each in stretched):
-        return "outward, as where borders are cropped"
+        return "outward, as where borders are cropped or corners aligned"
     return "inward" if all(each <= 0 for each in stretched) else "outward and inward"
 
 
