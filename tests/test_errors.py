@@ -116,12 +116,12 @@ BAD = [
     (
         lambda: Auto2d(4, 2, 7, 14, padding=1),
         TypeError,
-        "AutoConvTranspose2d solves for padding and output_padding, got padding=1: leave that out.",
+        "AutoConvTranspose2d solves for padding and output_padding, got padding=1: leave it out.",
     ),
     (
         lambda: Auto2d(4, 2, 3, stride=2, padding=1, output_padding=1),
         TypeError,
-        "got padding=1, output_padding=1: leave that out. They follow from in_size, out_size and "
+        "got padding=1, output_padding=1: leave it out. They follow from in_size, out_size and "
         "what is pinned of kernel_size, stride and dilation.",
     ),
     (
@@ -136,7 +136,7 @@ BAD = [
         lambda: Auto2d.mirror(CONV, 28, padding=1),
         TypeError,
         "AutoConvTranspose2d.mirror solves for padding and output_padding, or with adjoint=True "
-        "keeps padding, got padding=1: leave that out.",
+        "keeps padding, got padding=1: leave it out.",
     ),
     (
         lambda: Auto2d.mirror(CONV, 28, stride=2, groups=1),

@@ -6,6 +6,7 @@ from support.comparing import quietly
 from torch import nn
 
 from autoup import AutoConvTranspose2d, audit
+from autoup.solving.solution import three_digits
 
 
 @pytest.mark.parametrize(("i", "o"), [(128, 192), (97, 150), (20, 30), (32, 48), (64, 100)])
@@ -19,8 +20,9 @@ def test_layers_of_the_wrong_scale_are_not_clean(i, o):
     assert report.stretched == pytest.approx((stretch,) * 2)
     assert report.displaced == ((layer.solutions[0].shift,) * 2,) * 2
     side = "outward" if stretch > 0 else "inward"
-    assert f"Its scale is another matter: the ends of the input lie {abs(stretch):g} px" in str(
-        report
+    assert (
+        f"Its scale is another matter: the ends of the input lie {three_digits(abs(stretch))} px"
+        in str(report)
     )
     assert side in str(report)
 
@@ -61,7 +63,7 @@ def test_units_and_axes(dims):
     layer = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 1]
     sizes = (20, 24, 28)[:dims]
     text = str(audit(layer(1, 1, 4, 2, 3), (1, 1, *sizes)))
-    ends = [f"{(2 - (2 * i - 4) / i) * (i - 1) / 2:g}" for i in sizes]
+    ends = [three_digits((2 - (2 * i - 4) / i) * (i - 1) / 2) for i in sizes]
     assert f"lie {'x'.join(ends)} {'samples' if dims == 1 else 'px'} from" in " ".join(text.split())
 
 

@@ -206,10 +206,37 @@ def test_constants_from_outside_are_no_data():
     assert audit(Blur(), (1, 3, 8, 8)).clean
 
 
+def by_spectrum(x):
+    spectrum = F.pad(torch.fft.fft2(x), (0, x.shape[3], 0, x.shape[2]))
+    return torch.fft.ifft2(spectrum).real
+
+
+@pytest.mark.parametrize(("act", "name"), [
+    (lambda x: torch.ones(2 * x.shape[2], x.shape[2]) @ x, "matmul"),
+    (lambda x: torch.einsum("nchw,hk->nckw", x, torch.ones(8, 16)), "einsum"),
+    (lambda x: torch.fft.irfft2(torch.fft.rfft2(x), s=(16, 16)), "fft.irfft2"),
+    (by_spectrum, "fft.ifft2"),
+])  # fmt: skip
+def test_products_and_spectra_that_enlarge_are_unknown(act, name):
+    (row,) = audit(By(act), (1, 3, 8, 8))
+    assert (row.kind, row.severity) == ("unknown", "unknown")
+    assert f"enlarges by {name}, and how was not understood" in row.seen[0]
+
+
 @pytest.mark.parametrize("act", [
-    lambda x: torch.ones(2 * x.shape[2], x.shape[2]) @ x,
-    lambda x: torch.fft.irfft2(torch.fft.rfft2(x), s=(16, 16)),
-    lambda x: torch.einsum("nchw,hk->nckw", x, torch.ones(8, 16)),
+    lambda x: torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:]),
+    lambda x: torch.fft.ifft2(torch.fft.fft2(x)).real,
+    lambda x: torch.ones(x.shape[2], x.shape[2]) @ x,
+    lambda x: (x.permute(0, 2, 3, 1) @ torch.ones(4, 9))[..., :4].permute(0, 3, 1, 2),
+    lambda x: (x.transpose(2, 3) @ x @ x.transpose(2, 3))[:, :, :8, :8],
+])  # fmt: skip
+def test_products_and_spectra_that_keep_the_size_are_no_steps(act):
+    assert [*audit(By(act), (1, 3, 8, 8))] == []
+
+
+@pytest.mark.parametrize("act", [
+    lambda x: x @ torch.ones(x.shape[3], 2 * x.shape[3]),
+    lambda x: F.linear(x, torch.ones(16, x.shape[3])),
 ])  # fmt: skip
 def test_output_that_nothing_seen_enlarges_is_unknown(act):
     report = audit(By(act), (1, 3, 8, 8))

@@ -39,7 +39,7 @@ def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
         block = "x".join(f"{s:g}" for s in stride)
         return Verdict(
             (f"holes: of each block of {block} one pixel is written, at a place that the data "
-             "choose, so that no grid is fixed; the rest is zeros",),
+             "choose, and the rest is zeros; in flat regions it is the same place in all: a grid",),
             "note",
         )  # fmt: skip
     if site.kind == "zeros":
@@ -58,7 +58,8 @@ def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
             ("the data left PyTorch and came back here: what was done to them was not seen",),
             "unknown",
         )
-    seen = f"it enlarges by {site.calls[0].name.strip('_')}, and how was not understood"
+    name = site.calls[0].name.strip("_").replace("fft_", "fft.")
+    seen = f"it enlarges by {name}, and how was not understood"
     if site.calls[0].name == "output":
         seen = "the output is larger than the input, and nothing was seen that enlarges"
     return Verdict((seen,), "unknown", "nothing; measure_grid measures what it does to pictures")

@@ -76,7 +76,8 @@ class Reader:
         seen, severity = judge(axes, spread, sized, order, blurs, scaled)
         if spread is None and self._has_numbers and severity == "clean" and not blurs:
             seen, severity = (*seen, "phases not compared: its weights were not seen"), "note"
-        remedy = plan_growth(site, self._owners, self._modules).text
+        growth = plan_growth(site, self._owners, self._modules)
+        remedy = growth.text if severity != "clean" or growth.growths else ""
         if severity == "note" and not remedy:
             remedy = "smoothness=1 keeps the phases equal at every step, and changes the output"
         return make_row(

@@ -12,6 +12,7 @@ from autoup.auditing.upsampling import HEADER, Upsampling, cells
 from autoup.auditing.verdict import SEVERITIES
 from autoup.measuring.constant_inputs import ConstantGrid
 from autoup.solving.flaws import AXES, END, START, unit
+from autoup.solving.solution import three_digits
 from autoup.svg import Drawing
 from autoup.table import join_axes, lay_out
 
@@ -149,7 +150,7 @@ class AuditReport:
         elif self.displaced is not None and any(map(any, self.displaced)):
             said.append(_lies(self.displaced))
         if self.stretched is not None and any(self.stretched):
-            ends = join_axes([f"{abs(each):g}" for each in self.stretched])
+            ends = join_axes([three_digits(abs(each)) for each in self.stretched])
             said.append(
                 f"Its scale is another matter: the ends of the input lie {ends} "
                 f"{unit(len(self.stretched))} from where the ratio of the sizes puts them, "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autoup.inspecting.calls import Call, per_dim, shapes_of
 from autoup.inspecting.modules import modules_by_path, paths_by_module
-from autoup.inspecting.playback import moves
+from autoup.inspecting.playback import moves, slots_of
 from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -21,10 +21,11 @@ _KINDS = {"conv_transpose": "transposed", "pixel_shuffle": "shuffle", "interpola
           "grid_sample": "sample", "from_outside": "unknown"}  # fmt: skip
 _IF_LARGER = ("interpolate", "adaptive_pool", "grid_sample")
 # What changes a size and is no enlargement of a picture: products, transforms, padding, tokens.
-_OTHER_SIZES = PRODUCTS | {"linear", "addmm", "lstm", "gru", "rnn_tanh", "rnn_relu", "cdist",
+_OTHER_SIZES = {"linear", "addmm", "lstm", "gru", "rnn_tanh", "rnn_relu", "cdist",
                            "conv", "pad", "embedding", "outer", "stft"}  # fmt: skip
 # What stands between a convolution and a shuffle, or a resize and a convolution, and is not told.
 _NEAR = 6
+_FAR = 200  # Functions between a transform and its inverse.
 _SEEN_THROUGH = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU,
                  nn.ELU, nn.PReLU, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ZeroPad2d,
                  nn.ReflectionPad1d, nn.InstanceNorm2d, nn.GroupNorm, *NORM)  # fmt: skip
@@ -167,18 +168,35 @@ def _kind_of_call(call: Call, moved: Mapping[Call, Rearrangement]) -> str | None
     if call.name in _KINDS:
         larger = call.name not in _IF_LARGER or _enlarges(call.shape, call.made)
         return _KINDS[call.name] if larger else None
-    if call.name in _OTHER_SIZES or moves(call) or len(call.made) < 3:
-        return None
+    return "unknown" if not moves(call) and _is_larger(call) else None
+
+
+def _is_larger(call: Call) -> bool:
+    """Tell whether a function makes pictures larger than all that it reads."""
     ndim = len(call.made)
+    if call.name.startswith(("fft_i", "fft_hf")):
+        before = _before_transform(call)
+        return before is not None and len(before) == ndim and _enlarges(before, call.made)
+    if call.name in PRODUCTS:  # The last axis may be one of features.
+        data = slots_of(call.inputs)
+        rows = ndim > 3 and len(data) == 1 and len(data[0].shape) == ndim
+        return rows and call.made[-2] > data[0].shape[-2] and call.made[-1] == data[0].shape[-1]
     shapes = [each for each in shapes_of(call.inputs) if len(each) <= ndim]
-    if "fft" in call.name or all(len(each) < ndim for each in shapes):
-        return None
+    if call.name in _OTHER_SIZES or ndim < 3 or all(len(each) < ndim for each in shapes):
+        return False
     padded = [(1,) * (ndim - len(each)) + each for each in shapes]  # As they are broadcast.
-    return (
-        "unknown"
-        if _enlarges([max(axis) for axis in zip(*padded, strict=True)], call.made)
-        else None
-    )
+    return _enlarges([max(axis) for axis in zip(*padded, strict=True)], call.made)
+
+
+def _before_transform(call: Call) -> tuple[int, ...] | None:
+    """Return the size of what a Fourier transform and its inverse began with."""
+    for _ in range(_FAR):
+        if call.name.startswith("fft_") and not call.name.startswith(("fft_i", "fft_hf")):
+            return call.shape
+        if not call.sources:
+            return None
+        call = call.sources[0]
+    return None
 
 
 def _enlarges(before: Sequence[int], after: Sequence[int]) -> bool:

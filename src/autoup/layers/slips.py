@@ -28,7 +28,7 @@ def explain_constructor(function: Callable[P, R]) -> Callable[P, R]:
         if not _SOLVED.isdisjoint(options):
             raise TypeError(
                 f"{_name(args[0])} solves for padding and output_padding, got "
-                f"{_given(options, _SOLVED)}: leave that out. They follow from in_size, out_size "
+                f"{_given(options, _SOLVED)}: leave it out. They follow from in_size, out_size "
                 "and what is pinned of kernel_size, stride and dilation."
             )
         return function(*args, **options)
@@ -51,7 +51,7 @@ def explain_mirror(function: Callable[P, R]) -> Callable[P, R]:
         ):
             if not slips.isdisjoint(options):
                 given = _given(options, slips)
-                raise TypeError(f"{_name(args[0])}.mirror {meaning}, got {given}: leave that out.")
+                raise TypeError(f"{_name(args[0])}.mirror {meaning}, got {given}: leave it out.")
         return function(*args, **options)
 
     return explained

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from autoup.errors import InfeasibleError
 from autoup.solving import overlap
-from autoup.solving.solution import Solution
+from autoup.solving.solution import Solution, three_digits
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 START = {"length": "start", "depth": "front", "height": "top", "width": "left"}
@@ -73,7 +73,7 @@ from their place']
         size = "large" if solution.stride > ratio else "small"
         found.append(
             f"wrong scale, {solution.stride} for a ratio of {ratio:.3g}, draws the {thing} too "
-            f"{size}: its ends lie {solution.displacement:.3g} {px} from their place"
+            f"{size}: its ends lie {three_digits(solution.displacement)} {px} from their place"
         )
     return found
 

@@ -114,7 +114,7 @@ class Solution:
         flaws = "" if self.even else "; uneven"
         flaws += f"; {self.uncovered} uncovered" if self.uncovered else ""
         flaws += f"; shift {self.shift:g} px" if self.shift else ""
-        flaws += f"; ends {self.displacement:.3g} px off" if self.wrong_scale else ""
+        flaws += f"; ends {three_digits(self.displacement)} px off" if self.wrong_scale else ""
         return (
             f"{self.in_size} -> {self.out_size}: {self._parameters()}; "
             f"coverage {self._drawing()}{flaws}"
@@ -194,7 +194,7 @@ class Solution:
         i, o, s = self.in_size, self.out_size, self.stride
         if s * i == o:
             return f"{s}, the ratio of the sizes"
-        far = f"the ends lie {self.displacement:.3g} px from their place"
+        far = f"the ends lie {three_digits(self.displacement)} px from their place"
         return f"{s} for a ratio of {o / i:.3g}: {far}"
 
     def _overlap(self) -> str:
@@ -229,6 +229,16 @@ class Solution:
         return overlap.pixel_coverage(
             y, self.in_size, self.kernel_size, self.stride, self.padding, self.dilation
         )
+
+
+def three_digits(number: float) -> str:
+    """Write a number with three digits that count, and no exponent.
+
+    Example:
+        >>> three_digits(0.92307), three_digits(3999.75)
+        ('0.923', '4000')
+    """
+    return f"{float(f'{number:.3g}'):.12g}"
 
 
 def _pixels(count: int) -> str:
