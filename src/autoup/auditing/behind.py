@@ -18,21 +18,16 @@ import torch
 from torch import Tensor
 
 from autoup.inspecting.calls import Call, kernel_of, per_dim
-from autoup.inspecting.modules import kernel_in_use
-from autoup.inspecting.sites import CONV, has_numbers
+from autoup.inspecting.sites import has_numbers
 from autoup.measuring.phases import phase_sums
 
 _KEEP = {"pad", "__getitem__", "narrow", "slice", "contiguous", "clone", "identity", "dropout",
-         "feature_dropout", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu",
-         "silu", "mish", "tanh", "sigmoid", "hardtanh", "hardswish", "hardsigmoid", "softplus",
-         "softsign", "logsigmoid", "clamp", "batch_norm", "instance_norm",
-         "group_norm"}  # fmt: skip
+         "feature_dropout", "batch_norm", "instance_norm", "group_norm"}  # fmt: skip
+_BENDING = {"relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish",
+            "tanh", "sigmoid", "hardtanh", "hardswish", "hardsigmoid", "softplus", "softsign",
+            "logsigmoid", "clamp"}  # fmt: skip
 _VIEWS = ("view", "reshape", "squeeze", "unsqueeze")
 _SILENT = 1e-4  # Of the response to constants; fixed taps in half precision keep it.
-
-
-class NoNumbersError(Exception):
-    """A filter's taps are not known, since tensors had no numbers."""
 
 
 def evened_by(
@@ -45,21 +40,22 @@ def evened_by(
         stride: In pixels.
         sums: Of its own phases, as ``phase_sums`` returns them; None where not known.
         modules: Of the model, by path.
-
-    Raises:
-        NoNumbersError: A filter's taps are not known.
     """
-    left = ~_silent(sums) if sums is not None else torch.ones(tuple(stride), dtype=torch.bool)
-    left[(0,) * len(stride)] = False
+    whole = torch.ones(tuple(stride), dtype=torch.bool)
+    whole[(0,) * len(stride)] = False
+    left = whole & ~_silent(sums) if sums is not None else whole
     names: list[str] = []
     near = call
     while bool(left.any()) and len(near.users) == 1 and not near.returned:
         near = near.users[0]
+        if near.name in _BENDING:  # Of the frequencies that are left it makes all others anew.
+            left, names = whole, []
+            continue
         if near.name in _KEEP and len(near.made) == len(near.shape):
             continue
         if near.name in _VIEWS and near.made[-len(stride) :] == near.shape[-len(stride) :]:
             continue
-        quiet = _quiet(near, stride, modules)
+        quiet = _quiet(near, stride)
         if quiet is None:
             return ()
         if bool((quiet & left).any()):
@@ -76,25 +72,21 @@ def _silent(sums: Tensor) -> Tensor:
     return response <= _SILENT * largest
 
 
-def _quiet(call: Call, stride: Sequence[int], modules: dict[str, Any]) -> Tensor | None:
+def _quiet(call: Call, stride: Sequence[int]) -> Tensor | None:
     """Tell at which frequencies a filter has no response; None for what is no filter."""
-    given, module, dims = call.arguments, modules.get(call.path), len(stride)
+    given, dims = call.arguments, len(stride)
     if call.name not in ("conv", "avg_pool", "max_pool") or call.axes != dims:
         return None
-    kernel = kernel_of(call)
+    kernel, dilation = kernel_of(call), per_dim(given.get("dilation", 1), dims)
     steps = per_dim(given.get("stride") or (1 if call.name == "conv" else kernel), dims)
+    everywhere = torch.ones(tuple(stride), dtype=torch.bool)
     if not any(step % s for step, s in zip(steps, stride, strict=True)):
-        return torch.ones(tuple(stride), dtype=torch.bool)
+        return everywhere
     if call.name == "max_pool":
-        whole = all(k >= s for k, s in zip(kernel, stride, strict=True))
-        return torch.ones(tuple(stride), dtype=torch.bool) if whole else None
-    weight, dilation = torch.ones(1, 1, *kernel), (1,) * dims
-    if call.name == "conv":
-        weight = kernel_in_use(module) if isinstance(module, CONV) else given["weight"]
-        dilation = per_dim(given.get("dilation", 1), dims)
+        whole = all(k >= s for k, s in zip(kernel, stride, strict=True)) and set(dilation) == {1}
+        return everywhere if whole else None
+    weight = given["weight"] if call.name == "conv" else torch.ones(1, 1, *kernel)
     if not has_numbers(weight):
-        if type(weight).__name__ == "FakeTensor":
-            raise NoNumbersError
         return None
     quiet = _silent(phase_sums(weight, stride, dilation))
     quiet[(0,) * dims] = True

@@ -8,9 +8,9 @@ from torch import Tensor
 from autoup.auditing.counts import convolution_border, count_products
 from autoup.inspecting.calls import per_dim
 from autoup.inspecting.modules import kernel_in_use
-from autoup.inspecting.sites import CONV, Site
+from autoup.inspecting.sites import Site
 
-_ARGUMENTS = ("bias", "groups", "stride", "padding", "dilation", "padding_mode")
+_ARGUMENTS = ("bias", "groups", "stride", "padding", "dilation")
 
 
 def read_convolution(site: Site) -> "Convolution | None":
@@ -25,10 +25,11 @@ class Convolution:
     def __init__(self, site: Site) -> None:
         conv: Any = site.conv
         self._calls = site.conv_calls
-        given: dict[str, Any] = self._calls[0].arguments if conv is None else conv._parameters
-        if isinstance(conv, CONV):
+        given: dict[str, Any] = self._calls[0].arguments if self._calls else {}
+        if "weight" not in given:
             given = {name: getattr(conv, name) for name in _ARGUMENTS}
             given["weight"] = kernel_in_use(conv)
+        padding_mode = getattr(conv, "padding_mode", "zeros")
         self.weight: Tensor = given["weight"]
         self.bias: Tensor | None = given.get("bias")
         self.groups: int = given.get("groups", 1)
@@ -36,7 +37,7 @@ class Convolution:
             given.get(name, default)
             for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
         )
-        zeros = given.get("padding_mode", "zeros") == "zeros"
+        zeros = padding_mode == "zeros"
         self._linear = self.weight.ndim == 2
         if self._linear:
             self.weight = self.weight.reshape(*self.weight.shape, *[1] * len(site.split))

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import prod
+from fractions import Fraction
+from math import isnan, prod
 from typing import Any
 
 from torch import nn
@@ -15,8 +16,8 @@ from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
 from autoup.errors import Refusal
 from autoup.inspecting.calls import Call
-from autoup.inspecting.copies import check_module, copy_model, evaluate
-from autoup.inspecting.rearranging import Rearrangement, find_rearrangements
+from autoup.inspecting.copies import check_module, copy_model, evaluate, hooks_of
+from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements
 from autoup.inspecting.recorder import grows
 from autoup.inspecting.recording import Recording, record
 from autoup.inspecting.runs import check_input_size, dtype_and_device
@@ -24,7 +25,7 @@ from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.measuring.constant_inputs import measure_constants
 from autoup.progress import steps
 
-Way = list[tuple[int, ...]]
+Way = list[tuple[Fraction, ...]]
 
 _WITHOUT_PERIOD = ("sample", "unknown")
 
@@ -77,17 +78,16 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
         twin = evaluate(copy_model("model", checked, [*checked.parameters()]))
         recording = None if sizes is None else record(checked, sizes)
         step("read")
-        report, periods, blind = _look(checked, twin, recording)
+        report, periods = _look(checked, twin, recording)
         if sizes is None or recording is None:
             return report
-        if blind and not recording.real:  # What tensors without numbers do not tell.
-            report, periods, _ = _look(checked, twin, record(checked, sizes, real=True))
         report = replace(report, input_size=sizes)
         if not report.rows:
             return report
         step("run on constants")
         try:
-            return replace(report, constants=measure_constants(checked, sizes, periods))
+            grid = measure_constants(checked, sizes, periods, writes=recording.writes)
+            return replace(report, constants=grid)
         except Refusal as refusal:
             note = f"The grid on constant inputs was not measured: {refusal}."
             return replace(report, notes=(*report.notes, note))
@@ -95,51 +95,56 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
 
 def _look(
     model: nn.Module, twin: nn.Module, recording: Recording | None
-) -> tuple[AuditReport, Way, bool]:
-    """Return the report, the periods that a grid may have, and whether numbers were missed."""
+) -> tuple[AuditReport, list[tuple[int, ...]]]:
+    """Return the report, and the periods that a grid may have."""
     name, calls = type(model).__name__, None if recording is None else recording.calls
     moved = find_rearrangements(calls or ())
     sites, reader = find_sites(twin, calls, moved), Reader(twin)
+    if recording is not None and recording.lost:
+        sites.append(Site("unknown", "", None, [Call("lost", "", (), (), (1, 1, 1), {})]))
     rows = [reader.read(site) for site in sites]
-    report = AuditReport(name, tuple(rows), notes=_notes(sites, twin, recording))
+    report = AuditReport(name, tuple(rows), notes=_notes(sites, model, twin, recording))
     if calls is None:
-        return report, [], False
-    blind = reader.lacks_numbers or any(each.kind == "unknown" for each in moved.values())
+        return report, []
     if rows:
         report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
     ways = _ways(calls, sites, rows)
     last, dims = _find_output(calls, ways)
     if last is None:
-        return report, [], blind
+        return report, []
     places = locate(calls, dims, moved)
     end, size = places[last], last.made[-dims:]
-    if unseen := _find_unseen(calls, rows, moved, last, is_known(end)):
-        return replace(report, rows=(*rows, read_other(unseen))), [], True
+    told = any(row.kind in _WITHOUT_PERIOD for row in rows)
+    if not (told or is_known(end)) and (unseen := _find_unseen(calls, moved, last, ways[last])):
+        report = replace(report, rows=(*rows, read_other(unseen)))
+        return report, _periods(ways[last], rows)
     report = _follow(report, calls, sites, places, last)
     scaled = is_known(end) and not any(map(Position.is_off_scale, end, size))
     if scaled and any(row.severity != "clean" for row in rows):
         reader = Reader(twin, scaled=True)
         again = zip(report.rows, map(reader.read, sites), strict=True)
         report = replace(report, rows=tuple(replace(b, drift=a.drift) for a, b in again))
-    return report, _periods(ways[last]), blind
+    return report, _periods(ways[last], rows)
 
 
 def _find_unseen(
-    calls: Sequence[Call],
-    rows: Sequence[Upsampling],
-    moved: Mapping[Call, Rearrangement],
-    last: Call,
-    known: bool,
+    calls: Sequence[Call], moved: Mapping[Call, Rearrangement], last: Call, way: Way
 ) -> Site | None:
-    """Return the output as a step where it is larger than the input and nothing seen enlarges."""
-    steps = any(prod(row.stride) > 1 or row.severity == "unknown" for row in rows)
-    if known or len(last.made) < 4 or steps or any(map(_lays_out, moved.items())):
-        return None
+    """Return the output as a step where it is larger than what the steps to it explain."""
     inputs = [call.shape for call in calls if call.from_input]
-    smaller = [each for each in inputs if len(each) == len(last.made) and grows(each, last.made)]
-    if not smaller:
+    inputs = [each for each in inputs if len(each) == len(last.made) > 3]
+    products = any(call.name in (*PRODUCTS, "linear") and len(call.made) > 3 for call in calls)
+    if not inputs or (not products and any(map(_lays_out, moved.items()))):
         return None
-    return Site("unknown", "", None, [Call("output", "", (last,), smaller[0], last.made, {})])
+    before = max(inputs, key=lambda each: prod(each[2:]))
+    explained = [1.0] * (len(before) - 2)
+    for stride in way:
+        if len(stride) == len(explained):
+            explained = [float(a * b) for a, b in zip(explained, stride, strict=True)]
+    sizes = zip(last.made[2:], before[2:], explained, strict=True)
+    if all(o < 1.5 * i * most for o, i, most in sizes):
+        return None
+    return Site("unknown", "", None, [Call("output", "", (last,), before, last.made, {})])
 
 
 def _lays_out(moved: tuple[Call, Rearrangement]) -> bool:
@@ -157,7 +162,7 @@ def _ways(
     as any there has: the rest is broadcast.
     """
     strides = {
-        call: tuple(map(round, row.stride))
+        call: tuple(Fraction(s).limit_denominator(64) for s in row.stride)
         for site, row in zip(sites, rows, strict=True)
         for call in site.calls
         if row.kind not in _WITHOUT_PERIOD
@@ -202,11 +207,11 @@ def _follow(
         "The shifts of these steps were not followed to the output, which has other axes: "
         f"{', '.join(shifted)}."
     )
-    known = is_known(end)
+    known, drift = is_known(end), add_up(calls, shifts, places)[last]
     return replace(
         report,
         rows=tuple(_carry_to(row, site, places, end) for row, site in pairs),
-        drift=add_up(calls, shifts, places)[last],
+        drift=None if any(map(isnan, drift)) else drift,
         displaced=tuple(map(Position.shift, end, size)) if known else None,
         stretched=tuple(map(Position.stretch, end, size)) if known else None,
         notes=(*report.notes, *([note] if shifted else [])),
@@ -224,18 +229,31 @@ def _carry_to(
     return replace(row, drift=drift)
 
 
-def _periods(way: Way) -> list[tuple[int, ...]]:
-    """Return the periods that grids can have at the end: products of the last strides to it."""
-    periods: list[tuple[int, ...]] = []
+def _periods(way: Way, rows: Sequence[Upsampling]) -> list[tuple[int, ...]]:
+    """Return the periods that grids can have at the end.
+
+    Those are the numerators of the products of the last strides to it, and since other ways may
+    meet there, the strides of all steps.
+    """
+    found: list[tuple[Fraction, ...]] = []
     for stride in reversed(way):
-        if periods and len(stride) != len(periods[-1]):
+        if found and len(stride) != len(found[-1]):
             break
-        before = periods[-1] if periods else (1,) * len(stride)
-        periods.append(tuple(a * b for a, b in zip(stride, before, strict=True)))
+        before = found[-1] if found else (Fraction(1),) * len(stride)
+        found.append(tuple(a * b for a, b in zip(stride, before, strict=True)))
+    dims = len(found[-1]) if found else 0
+    found += [
+        tuple(map(Fraction, map(round, row.stride)))
+        for row in rows
+        if len(row.stride) == dims and row.kind not in _WITHOUT_PERIOD
+    ]
+    periods = dict.fromkeys(tuple(each.numerator for each in period) for period in found)
     return [period for period in periods if prod(period) > 1]
 
 
-def _notes(sites: Sequence[Site], twin: nn.Module, recording: Recording | None) -> tuple[str, ...]:
+def _notes(
+    sites: Sequence[Site], model: nn.Module, twin: nn.Module, recording: Recording | None
+) -> tuple[str, ...]:
     notes: list[str] = []
     if dtype_and_device(twin)[1].type == "meta":
         notes.append("The model is on the meta device: its weights were not looked at.")
@@ -246,6 +264,8 @@ def _notes(sites: Sequence[Site], twin: nn.Module, recording: Recording | None) 
             "Without input_size functions (interpolate, conv_transpose2d) and sizes do not show."
         )
         return tuple(notes)
+    if hooks := hooks_of(model):
+        notes.append(f"Forward hooks were left out: {len(hooks)}. What they change was not seen.")
     if missed := [site.path for site in sites if not site.calls]:
         notes.append(f"This input does not reach {', '.join(missed)}.")
     if still := Counter(recording.still):

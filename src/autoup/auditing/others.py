@@ -58,6 +58,9 @@ def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
             ("the data left PyTorch and came back here: what was done to them was not seen",),
             "unknown",
         )
+    if site.calls[0].name == "lost":
+        seen = "what the model returns was not seen to stem from its input"
+        return Verdict((seen,), "unknown")
     name = site.calls[0].name.strip("_").replace("fft_", "fft.")
     seen = f"it enlarges by {name}, and how was not understood"
     if site.calls[0].name == "output":
@@ -85,7 +88,7 @@ def _read_fold(site: Site, call: Call) -> Upsampling:
     )
     least, most = min(low for low, _ in ranges), max(high for _, high in ranges)
     divided = len(call.users) == 1 and call.users[0].name in ("div", "true_divide", "__truediv__")
-    verdict = Verdict()
+    verdict = Verdict(("phases not compared: what the patches stem from was not followed",), "note")
     if not even:
         said = f"uneven overlap of the patches, {least} to {most} a pixel along an axis"
         verdict = Verdict((f"{said}, shows as a checkerboard",), "severe")

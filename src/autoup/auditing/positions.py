@@ -9,12 +9,14 @@ and the largest are kept.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import isnan, nan, prod
 
 from autoup.inspecting.calls import Call, kernel_of, per_dim
 from autoup.inspecting.rearranging import Rearrangement
 
 _BY_RATIO = ("interpolate", "adaptive_pool", "pixel_shuffle", "max_unpool")
+_TURNS = ("flip", "fliplr", "flipud", "roll", "rot90")
 _MEANS = ("mean", "sum", "amax", "amin", "std", "var", "logsumexp")
 
 
@@ -163,12 +165,32 @@ def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
         if call.arguments.get("align_corners"):
             steps = ((i - 1) / max(1, o - 1) for i, o in sizes)
             return tuple(each.moved(step, 0) for each, step in zip(here, steps, strict=True))
-        ratios = (i / o for i, o in sizes)
-        return tuple(each.moved(r, r / 2 - 0.5) for each, r in zip(here, ratios, strict=True))
+        moves = (_sample(call, axis, i, o) for axis, (i, o) in enumerate(sizes))
+        return tuple(each.moved(*move) for each, move in zip(here, moves, strict=True))
+    if call.name in _TURNS:
+        return None
     if call.name == "pad":
         pads = [*call.arguments["pad"], *(0,) * 2 * dims][: 2 * dims : 2][::-1]
         return tuple(each.moved(1, -front) for each, front in zip(here, pads, strict=True))
     return here if all(i == o for i, o in sizes) else None
+
+
+def _sample(call: Call, axis: int, i: int, o: int) -> tuple[float, float]:
+    """Return where a resize finds its pixels: their distance, and the place of the first.
+
+    A scale that was given counts more than the sizes. The nearest pixel lies off by the mean of
+    what rounding takes, over a period.
+    """
+    given, scale = call.arguments, call.arguments.get("scale_factor")
+    step = Fraction(i, o)
+    if scale is not None and not given.get("recompute_scale_factor"):
+        step = 1 / Fraction(per_dim(scale, len(call.made) - 2)[axis]).limit_denominator(1000)
+    mode, p, q = given.get("mode", ""), step.numerator, step.denominator
+    if call.name == "interpolate" and mode in ("", "nearest", "nearest-exact"):
+        half = 0 if mode != "nearest-exact" else 1
+        rest = [(2 * n + half) * p // (2 * q) - n * step for n in range(q)]
+        return float(step), float(sum(rest) / q)
+    return float(step), float(step) / 2 - 0.5
 
 
 def _slide(call: Call, here: Positions, dims: int) -> Positions | None:
@@ -214,12 +236,16 @@ def ratios(before: Positions, after: Positions) -> list[float]:
     return [a.scale / b.scale for a, b in zip(before, after, strict=True)]
 
 
+def _carry(drift: Sequence[float], here: Positions, there: Positions) -> tuple[float, ...]:
+    return tuple(each * n for each, n in zip(drift, ratios(here, there), strict=True))
+
+
 def add_up(
     calls: Sequence[Call],
     shifts: Mapping[Call, tuple[float, ...]],
     places: Mapping[Call, Positions],
 ) -> dict[Call, tuple[float, ...]]:
-    """Return how far what each call made lies off centre, in its own pixels.
+    """Return how far what each call made lies off centre, in its own pixels; NaN where lost.
 
     Where several ways meet, the one that lies farthest off counts; a shift of other axes than
     those that are followed does not.
@@ -236,17 +262,22 @@ def add_up(
     drifts: dict[Call, tuple[float, ...]] = {}
     for call in calls:
         centred = (0.0,) * len(places[call])
+        known = is_known(places[call])
         found = [
-            tuple(
-                drift * scale
-                for drift, scale in zip(
-                    drifts[each], ratios(places[each], places[call]), strict=True
-                )
-            )
+            _carry(drifts[each], places[each], places[call])
             for each in call.sources
-            if is_known(places[each]) == is_known(places[call])  # Not where pixels were lost.
-        ]
-        drift = max([centred, *found], key=lambda each: sum(map(abs, each)))
+            if is_known(places[each]) == known
+        ]  # Where pixels became features, centres begin anew.
+        moved = any(any(drifts[each]) and is_known(places[each]) > known for each in call.sources)
+        if (moved and len(call.made) > len(centred)) or any(
+            isnan(n) for each in found for n in each
+        ):
+            found = [(nan,) * len(centred)]
+        drift = (
+            found[0]
+            if found and isnan(sum(found[0]))
+            else max([*found, centred], key=lambda each: sum(map(abs, each)))
+        )
         own = shifts.get(call, centred)
         own = own if len(own) == len(centred) else centred
         drifts[call] = tuple(round(a + b, 9) for a, b in zip(drift, own, strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoup.auditing.behind import NoNumbersError, evened_by
+from autoup.auditing.behind import evened_by
 from autoup.auditing.convolution import Convolution, read_convolution
 from autoup.auditing.counts import Counts, count_axes, count_products, read_axes
 from autoup.auditing.others import read_other
@@ -39,7 +39,6 @@ class Reader:
     """
 
     def __init__(self, model: nn.Module, *, scaled: bool = False) -> None:
-        self.lacks_numbers = False  # Whether a verdict wants for numbers that tensors had not.
         self._scaled = scaled
         self._has_numbers = dtype_and_device(model)[1].type != "meta"
         self._paths = paths_by_module(model)
@@ -59,7 +58,7 @@ class Reader:
 
     def _read_transposed(self, site: Site) -> Upsampling:
         layer: Any = site.module
-        kernel, stride, padding, extra, dilation = zip(*axes_of(site), strict=True)
+        kernel, stride, padding, extra, dilation = zip(*axes_of(site, called=True), strict=True)
         dims, call = len(kernel), site.calls[0] if site.calls else None
         if call is not None:  # What output_size asked for, if it was passed.
             extra = per_dim(call.arguments.get("output_padding", 0), dims)
@@ -91,11 +90,7 @@ class Reader:
 
     def _evened(self, site: Site, stride: Sequence[int], sums: Tensor | None) -> tuple[str, ...]:
         """Return the filters that leave nothing of a step's grid, wherever it is called."""
-        try:
-            found = [evened_by(call, stride, sums, self._modules) for call in site.calls]
-        except NoNumbersError:
-            self.lacks_numbers = True
-            return ()
+        found = [evened_by(call, stride, sums, self._modules) for call in site.calls]
         return tuple(dict.fromkeys(name for each in found for name in each)) if all(found) else ()
 
     def _read_resize(self, site: Site) -> Upsampling:
@@ -105,7 +100,7 @@ class Reader:
         if site.calls and site.kind == "resize":
             area = "area" if site.calls[0].name == "adaptive_pool" else mode
             mode = site.calls[0].arguments.get("mode", area)
-        ragged = str(mode).startswith(("nearest", "area")) and any(s != int(s) for s in scale)
+        ragged = str(mode).startswith("nearest") and any(s != int(s) for s in scale)
         seen = ("pixels repeat unevenly: the sizes have no integer ratio",) if ragged else ()
         folded = plan_fold(site, self._paths)
         remedy = f"fold_resize=True: {folded.text}" if folded.enlargement else ""
@@ -138,8 +133,6 @@ class Reader:
         sums = None
         if has_numbers(conv.weight):
             sums = phase_sums(conv.weight, stride, conv.dilation)
-        elif type(conv.weight).__name__ == "FakeTensor":
-            self.lacks_numbers = True
         spread = None if sums is None else sums_spread(sums)
         seen, severity = judge(axes, spread, sized=False)
         ones = (1,) * conv.dims
@@ -228,13 +221,17 @@ def _transposed_products(
 
 
 def _read_weight(site: Site) -> tuple[Tensor | None, tuple[int, int], int]:
-    """Return the kernel in use, the channels and the groups of a transposed convolution."""
+    """Return the kernel in use, the channels and the groups of a transposed convolution.
+
+    The call knows best: a ``forward`` of one's own may use another kernel than the layer's.
+    """
     layer: Any = site.module
-    if layer is None:
-        given = site.calls[0].arguments
+    given = site.calls[0].arguments if site.calls else {}
+    if "weight" in given:
         weight, groups = given["weight"], given.get("groups", 1)
         return weight, (weight.shape[0], weight.shape[1] * groups), groups
-    weight = None if is_quantised(layer) else kernel_in_use(layer)
+    known = not is_quantised(layer) and hasattr(layer, "weight")
+    weight = kernel_in_use(layer) if known else None
     return weight, (layer.in_channels, layer.out_channels), layer.groups
 
 

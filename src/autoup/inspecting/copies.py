@@ -109,7 +109,7 @@ def attempt(
         return act(evaluate(copy_model(name, model, shared)))
     except Exception:
         packages = {_package_of(type(each)) for each in model.modules()} - {"torch", "__main__"}
-        if not any(_package_of(hook) in packages for hook in _hooks_of(model)):
+        if not any(_package_of(hook) in packages for hook in hooks_of(model)):
             raise
         try:
             return act(evaluate(copy_model(name, model, shared), packages))
@@ -139,10 +139,17 @@ def evaluate(twin: nn.Module, packages: Container[str] = ()) -> nn.Module:
     return twin
 
 
-def _hooks_of(model: nn.Module) -> list[Any]:
-    return [
+def hooks_of(model: nn.Module) -> list[Any]:
+    """Return the forward hooks of a model, save torch's own that make weights.
+
+    Example:
+        >>> hooks_of(nn.ReLU())
+        []
+    """
+    found = [
         each for module in model.modules() for name in HOOKS for each in vars(module)[name].values()
     ]
+    return [each for each in found if not makes_weight(each)]
 
 
 def _package_of(thing: Any) -> str:

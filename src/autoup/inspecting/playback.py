@@ -20,7 +20,8 @@ _MOVES = {
     "select", "slice", "__getitem__", "split", "chunk", "unbind", "tensor_split", "unsafe_split",
     "split_with_sizes", "repeat", "tile", "flatten", "unflatten", "ravel", "roll", "flip", "rot90",
     "__setitem__", "copy", "write", "repeat_interleave", "index_select", "index", "as_strided",
-    "_reshape_alias", "unfold", "pixel_unshuffle",
+    "_reshape_alias", "unfold", "pixel_unshuffle", "slice_scatter", "select_scatter", "scatter",
+    "index_copy", "index_put", "index_add", "masked_scatter", "gather", "take_along_dim",
 }  # fmt: skip
 _STILL = {"contiguous", "clone", "to", "float", "half", "bfloat16", "double", "type", "_to_copy",
           "detach", "alias", "identity", "lift_fresh"}  # fmt: skip

@@ -26,6 +26,9 @@ _FIRST = {"conv", "conv_transpose", "batch_norm", "instance_norm", "group_norm",
 PRODUCTS = {"matmul", "bmm", "baddbmm", "einsum", "mm", "__matmul__", "__rmatmul__", "tensordot",
             "scaled_dot_product_attention", "multi_head_attention_forward"}  # fmt: skip
 _JOINS = {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack"}
+_CUTS = {"__getitem__", "narrow", "slice", "contiguous", "clone"}
+_QUICK = 1 << 22  # Numbers to play back for a place alone.
+_CHANNELS = 16  # That are looked at, save those of a block.
 _FAR = 200  # Functions of one run.
 
 
@@ -73,12 +76,14 @@ def find_rearrangements(calls: Sequence[Call]) -> dict[Call, Rearrangement]:
         if not moves(call) or not (call.returned or readers):
             continue
         members, roots = _trace(call, order, found)
-        if not roots or not _may_enlarge(call, roots):
+        if not roots or not (_may_enlarge(call, roots) or _crops(members, roots)):
             continue
         try:
             found[call] = _read(call, roots, play_back(members, roots, call))
         except Exception:  # Whatever a function says of numbers in place of pictures.
             found[call] = Rearrangement("unknown", roots[0].call)
+        if found[call].kind == "unknown" and _is_laid_out(call, roots):
+            found[call] = Rearrangement("move", roots[0].call)
     return found
 
 
@@ -106,9 +111,25 @@ def _trace(
 
 
 def _may_enlarge(end: Call, roots: Sequence[Slot]) -> bool:
-    last, ndim = _ends_in_features(end), len(end.made)
-    before = max(_places(slot.shape, _has_features_last(slot.call), ndim) for slot in roots)
-    return _places(end.made, last, ndim) > before
+    last, ndim = _ends_in_features(end, roots), len(end.made)
+    return _places(end.made, last, ndim) > max(_places_of(slot, ndim) for slot in roots)
+
+
+def _crops(members: Sequence[Call], roots: Sequence[Slot]) -> bool:
+    """Tell whether a run takes a part of one picture, which is quick to follow."""
+    plain = len(roots) == 1 and {call.name for call in members} <= _CUTS
+    root, end = roots[0].shape, members[-1].made
+    return plain and len(root) == len(end) > 2 and root[2:] != end[2:] and prod(root) <= _QUICK
+
+
+def _is_laid_out(end: Call, roots: Sequence[Slot]) -> bool:
+    """Tell whether there are pixels enough for a picture that is put together of parts."""
+    last, ndim = _ends_in_features(end, roots), len(end.made)
+    return _places(end.made, last, ndim) <= sum(_places_of(slot, ndim) for slot in roots)
+
+
+def _places_of(slot: Slot, ndim: int) -> int:
+    return _places(slot.shape, _has_features_last(slot.call), ndim)
 
 
 def _places(shape: Sequence[int], last: bool, ndim: int) -> int:
@@ -122,7 +143,7 @@ def _has_features_last(call: Call | None) -> bool:
     """Tell whether features are the last axis, as of tokens, by what made them."""
     for _ in range(_FAR):
         if call is None or call.name in _FIRST:
-            return False
+            return call is not None and len(call.made) == 2  # Rows, as behind a linear layer.
         if call.name in _LAST:
             return True
         if moves(call) and len(call.made) != len(call.shape):  # Their order is another then.
@@ -131,20 +152,26 @@ def _has_features_last(call: Call | None) -> bool:
     return False
 
 
-def _ends_in_features(end: Call) -> bool:
+def _ends_in_features(end: Call, roots: Sequence[Slot]) -> bool:
+    """Tell whether features are the last axis of what a run ends in, by what reads it."""
     readers = [user.name for user in end.users if not moves(user)]
-    return any(name in _LAST for name in readers) or (
-        not readers and len(end.made) == 3 and _has_features_last(end.sources[0])
-    )
+    if any(name in _LAST for name in readers):
+        return True
+    if len(end.made) != 3 or any(name in _FIRST for name in readers):
+        return False
+    pictures = all(len(slot.shape) > 3 for slot in roots)  # Which became tokens.
+    return pictures or (not readers and _has_features_last(end.sources[0]))
 
 
 def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     """Say what the numbers at the end of a run tell."""
-    last = _ends_in_features(end)
+    last = _ends_in_features(end, roots)
     spatial = [*range(1, played.ndim - 1)] if last else [*range(2, played.ndim)]
     size = tuple(played.shape[axis] for axis in spatial)
-    numbers = played[:1].long() - 1
-    places, features, which = _decode(numbers, roots, played.ndim)
+    channel = played.ndim - 1 if last else 1
+    chosen = torch.linspace(0, played.shape[channel] - 1, _CHANNELS).long().unique()
+    numbers = played[:1].index_select(channel, chosen).long() - 1
+    places, _, which = _decode(numbers, roots, played.ndim)
     stride, first, kinds = [1] * len(spatial), [0] * len(spatial), set[str]()
     for number, axis in enumerate(spatial):
         if (spaced := _spaced(places, axis)) is not None:
@@ -164,7 +191,7 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     known = not _has_features_last(root.call) and len(root.shape) == played.ndim and not last
     channels: tuple[tuple[int, ...], ...] = ()
     if kind == "shuffle" and not last:
-        channels = _phases(features, which, stride, first)
+        channels = _phases(played[:1], roots, stride, first)
     in_size = tuple(n // s for n, s in zip(size, stride, strict=True))
     offset: tuple[int, ...] = ()
     if known and kind != "unknown":
@@ -180,7 +207,7 @@ def _decode(numbers: Tensor, roots: Sequence[Slot], ndim: int) -> tuple[Tensor, 
     """Return the pixel and the feature that each number stems from, and of which root; or -1."""
     sizes = torch.tensor([prod(slot.shape) for slot in roots])
     stops = sizes.cumsum(0)
-    which = torch.bucketize(numbers, stops, right=True).where(numbers >= 0, -1)
+    which = torch.bucketize(numbers.contiguous(), stops, right=True).where(numbers >= 0, -1)
     places, features = torch.full_like(numbers, -1), torch.full_like(numbers, -1)
     for index, slot in enumerate(roots):
         shape = slot.shape
@@ -225,7 +252,7 @@ def _run(values: Tensor, axis: int) -> tuple[int, int]:
         return n, 0
     gaps = borders.diff()
     if not gaps.numel():
-        step = max(int(borders[0]), n - int(borders[0]))
+        step = int(borders[0]) if 2 * int(borders[0]) == n else 1
     elif bool((gaps != gaps[0]).any()):
         return 0, 0
     else:
@@ -240,13 +267,13 @@ def _main_root(roots: Sequence[Slot], which: Tensor) -> Slot:
 
 
 def _phases(
-    features: Tensor, which: Tensor, stride: Sequence[int], first: Sequence[int]
+    played: Tensor, roots: Sequence[Slot], stride: Sequence[int], first: Sequence[int]
 ) -> tuple[tuple[int, ...], ...]:
     """Return the channels that each block of a shuffle holds; nothing where roots differ."""
     for axis, (step, start) in enumerate(zip(stride, first, strict=True), start=2):
-        count = (features.shape[axis] - start) // step
-        begin = start + count // 2 * step
-        features, which = (each.narrow(axis, begin, step) for each in (features, which))
+        count = (played.shape[axis] - start) // step
+        played = played.narrow(axis, start + count // 2 * step, step)
+    _, features, which = _decode(played.long() - 1, roots, played.ndim)
     if bool((which != which.flatten()[0]).any()):
         return ()
     return tuple(tuple(map(int, each)) for each in features[0].flatten(1))

@@ -5,7 +5,7 @@
 # pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import prod
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from autoup.inspecting.calls import Call, Slot, name_of, read_call
 from autoup.inspecting.copies import tensors_of
 from autoup.inspecting.modules import modules_by_path
+from autoup.inspecting.playback import slots_of
 from autoup.inspecting.runs import leaves
 
 # What enlarges by its name, and would be seen by no other.
@@ -28,6 +29,9 @@ ENLARGING = ("conv_transpose", "interpolate", "adaptive_pool", "pixel_shuffle", 
 _FROM_OUTSIDE = ("lift_fresh", "from_numpy", "as_tensor", "tensor", "frombuffer", "from_dlpack")
 _TO_OUTSIDE = ("numpy", "tolist", "__array__")
 _PACKED = ("kernel_size", "stride", "padding", "output_padding", "dilation", "groups")
+_IN_PLACE = {"__setitem__", "__set__", *(f"__i{name}__" for name in (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"
+))}  # fmt: skip
 _RANDOM = ("rand", "randn", "randint", "randn_like", "rand_like", "normal", "bernoulli")
 _OF_SHAPES = ("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like",
               "ones_like", "empty_like", "full_like")  # fmt: skip
@@ -43,6 +47,21 @@ def grows(before: Sequence[int], after: Sequence[int]) -> bool:
     if len(before) != len(after):
         return True
     return any(o > i for i, o in zip(before[2:], after[2:], strict=True))
+
+
+def _writes(function: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether a function writes into what it is given."""
+    name: str = function.__name__.partition(".")[0]
+    if name.startswith("__"):
+        return name in _IN_PLACE
+    return name.endswith("_") or kwargs.get("out") is not None
+
+
+def _memory_of(tensor: Tensor) -> int:
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # Without numbers, sparse, or of a wrapper.
+        return 0
 
 
 def write(base: Tensor | torch.Size, values: Tensor, *view: Any) -> Tensor:
@@ -63,9 +82,15 @@ def write(base: Tensor | torch.Size, values: Tensor, *view: Any) -> Tensor:
 
 
 class Recorder:
-    """Writes down every function that reads what came from the inputs."""
+    """Writes down every function that reads what came from the inputs.
 
-    def __init__(self, twin: nn.Module) -> None:
+    Args:
+        twin: The copy that runs.
+        shared: Whether its Parameters are the user's own, into which nothing may be written.
+    """
+
+    def __init__(self, twin: nn.Module, *, shared: bool) -> None:
+        self._shared = shared
         self.calls: list[Call] = []
         self.still: list[str] = []
         self._slots = WeakIdKeyDictionary()
@@ -75,6 +100,8 @@ class Recorder:
         self._running: list[nn.Module] = [twin]
         self._inside: list[tuple[Any, Sequence[Any], Mapping[str, Any]]] | None = None
         self._left = False
+        self.writes = self.lost = False
+        self._parameters = {_memory_of(each) for each in twin.parameters()} - {0}
         for each in tensors_of(twin):
             self._fixed[each] = True
 
@@ -85,9 +112,11 @@ class Recorder:
 
     def finish(self, returned: Any) -> None:
         """Take down what the model returned."""
-        for each in leaves(returned):
-            slot = self._slots.get(each)
-            if slot is not None and slot.call is not None:
+        tensors = [*leaves(returned)]
+        slots = [self._slots[each] for each in tensors if each in self._slots]
+        self.lost = bool(tensors) and not slots
+        for slot in slots:
+            if slot.call is not None:
                 slot.call.returned = True
 
     def follow(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -95,15 +124,39 @@ class Recorder:
         if self._inside is not None:  # It is a part of one that is written down as a whole.
             self._inside.append((function, args, kwargs))
             return function(*args, **kwargs)
+        if function.__name__ == "__set__" and self._shared and self._is_parameter(args[0]):
+            self.writes = True
+            return None
         inputs = self._hold((args, kwargs))
         shapes = [tuple(each.shape) for each in leaves([args, kwargs])]
         self._inside = []
         try:
-            made = function(*args, **kwargs)
+            with self._with_numbers(function, args, kwargs, inputs):
+                made = function(*args, **kwargs)
         finally:
             inside, self._inside = self._inside, None
         self._write(function, args, kwargs, inputs, shapes, [*leaves(made)], inside)
         return made
+
+    def _with_numbers(
+        self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Any
+    ) -> AbstractContextManager[Any]:
+        """Return a context in which what reads no data is worked out, as a model may keep it.
+
+        Parameters are the user's own: what writes into one is not run.
+        """
+        from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+
+        tensors = [*leaves([args, kwargs])]
+        if slots_of(inputs) or any(isinstance(each, FakeTensor) for each in tensors):
+            return nullcontext()
+        if _writes(function, kwargs) and any(map(self._is_parameter, tensors)):
+            self.writes = True
+            return nullcontext()
+        return unset_fake_temporarily()
+
+    def _is_parameter(self, tensor: Tensor) -> bool:
+        return _memory_of(tensor) in self._parameters
 
     def _write(
         self,
@@ -115,11 +168,11 @@ class Recorder:
         made: list[Tensor],
         inside: Sequence[tuple[Any, Sequence[Any], Mapping[str, Any]]],
     ) -> None:
-        tensors, raw = [*leaves([args, kwargs])], function.__name__
+        tensors = [*leaves([args, kwargs])]
         read = [self._slots[each] for each in tensors if each in self._slots]
         if name_of(function) in _TO_OUTSIDE and any(prod(each.shape) > 1 for each in read):
             self._left = True
-        if raw == "__setitem__":
+        if function.__name__ == "__setitem__":
             made = tensors[:1]
         if not made:
             return
@@ -142,7 +195,7 @@ class Recorder:
         hidden = [] if name in ENLARGING else self._write_hidden(inside, call, read)
         self._link(call, [each.call for each in [*read, *hidden]])
         call.from_input = not hidden and any(each.call is None for each in read)
-        self._keep(call, made, raw.endswith("_") or raw.startswith("__i"))
+        self._keep(call, made, _writes(function, kwargs))
 
     def _packed(self) -> dict[str, Any]:
         """Return the arguments of a quantised layer, which packs them, from its module."""

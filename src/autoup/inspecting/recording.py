@@ -46,11 +46,15 @@ class Recording:
         calls: In order.
         still: Names of functions that enlarged what stems from no input, as position embeddings.
         real: Whether tensors had numbers.
+        writes: Whether the model writes into its own Parameters.
+        lost: Whether nothing that it returned was seen to stem from an input.
     """
 
     calls: list[Call] = field(default_factory=list[Call])
     still: list[str] = field(default_factory=list[str])
     real: bool = False
+    writes: bool = False
+    lost: bool = False
 
 
 def record(model: nn.Module, sizes: InputSizes, *, real: bool = False) -> Recording:
@@ -68,9 +72,9 @@ def record(model: nn.Module, sizes: InputSizes, *, real: bool = False) -> Record
         >>> [call.name for call in record(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),)).calls]
         ['conv']
     """
-    shared = [*model.parameters()]
     if not real and dtype_and_device(model)[1].type != "meta":
         try:
+            shared = [*model.parameters()]
             return attempt(model, lambda twin: _record(twin, sizes, real=False), shared, "model")
         except Exception:  # It may look at numbers: what a real run raises is what counts.
             pass
@@ -81,7 +85,7 @@ def record(model: nn.Module, sizes: InputSizes, *, real: bool = False) -> Record
         except Exception as error:
             raise ValueError(_explain(error, twin, sizes)) from error
 
-    return attempt(model, act, shared, "model")
+    return attempt(model, act, [], "model")
 
 
 def _explain(error: Exception, twin: nn.Module, sizes: InputSizes) -> str:
@@ -97,7 +101,7 @@ def _explain(error: Exception, twin: nn.Module, sizes: InputSizes) -> str:
 
 def _record(twin: nn.Module, sizes: InputSizes, *, real: bool = True) -> Recording:
     dtype, device = dtype_and_device(twin)
-    recorder = Recorder(twin)
+    recorder = Recorder(twin, shared=not real)
     with ExitStack() as stack:
         for context in (quiet(), fork_rng(devices=[]), torch.no_grad(), recorder.watch()):
             stack.enter_context(context)
@@ -108,7 +112,7 @@ def _record(twin: nn.Module, sizes: InputSizes, *, real: bool = True) -> Recordi
         with _Operators(recorder), _Functions(recorder):
             returned = twin(*inputs)
     recorder.finish(returned)
-    return Recording(recorder.calls, recorder.still, real)
+    return Recording(recorder.calls, recorder.still, real, recorder.writes, recorder.lost)
 
 
 class _Functions(TorchFunctionMode):

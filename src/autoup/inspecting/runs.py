@@ -5,6 +5,8 @@
 
 import io
 import logging
+import random
+import sys
 import traceback
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -75,16 +77,22 @@ def dtype_and_device(model: nn.Module) -> tuple[torch.dtype, torch.device]:
     return found.dtype, found.device
 
 
-def run(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+def run(model: nn.Module, inputs: Sequence[Tensor], *, writes: bool = False) -> list[Tensor]:
     """Return the tensors that a copy of a model returns without gradients, under a fixed seed.
+
+    Args:
+        model: Of which a copy runs.
+        inputs: Of it.
+        writes: Whether it writes into its own Parameters, so that these are copied too.
 
     Example:
         >>> [each.shape for each in run(nn.ReLU(), [torch.ones(2)])]
         [torch.Size([2])]
     """
     devices = [each.device for each in inputs if each.device.type == "cuda"]
+    shared = [] if writes else [*model.parameters()]
     with quiet(), fork_rng(devices=devices[:1]), torch.no_grad():
-        return attempt(model, partial(_run, inputs), [*model.parameters()], "model")
+        return attempt(model, partial(_run, inputs), shared, "model")
 
 
 def _run(inputs: Sequence[Tensor], twin: nn.Module) -> list[Tensor]:
@@ -155,14 +163,18 @@ def leaves(value: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Keep what libraries tell their own developers from the user."""
-    level = logging.root.manager.disable
+    """Keep what libraries tell their developers from the user, and Python's random states."""
+    level, numbers = logging.root.manager.disable, sys.modules.get("numpy.random")
+    states = random.getstate(), numbers and numbers.get_state()
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore"), redirect_stderr(io.StringIO()):
             yield
     finally:
         logging.disable(level)
+        random.setstate(states[0])
+        if numbers:
+            numbers.set_state(states[1])
 
 
 def place(error: Exception, modules: Mapping[str, nn.Module]) -> str:

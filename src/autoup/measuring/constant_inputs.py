@@ -46,14 +46,19 @@ class ConstantGrid:
 
 
 def measure_constants(
-    model: nn.Module, sizes: InputSizes, periods: Sequence[Sequence[int]]
+    model: nn.Module,
+    sizes: InputSizes,
+    periods: Sequence[Sequence[int]],
+    *,
+    writes: bool = False,
 ) -> ConstantGrid:
     """Return the grid of the largest tensor that a model returns.
 
     Args:
         model: Of which copies run.
         sizes: Of its inputs.
-        periods: That the grid may have, one per axis; the largest that fits is taken.
+        periods: That the grid may have, one per axis; the one that shows most is taken.
+        writes: Whether the model writes into its own Parameters.
 
     Raises:
         Refusal: There is nothing to measure, or the model does not run on constants.
@@ -65,7 +70,7 @@ def measure_constants(
         0.316
     """
     if not periods:
-        raise Refusal("of no step on the way to the output a period is known")
+        raise Refusal("no step on the way to the output is known to have a period")
     dtype, device = dtype_and_device(model)
     if device.type == "meta":
         raise Refusal("the model is on the meta device and has no numbers")
@@ -74,7 +79,7 @@ def measure_constants(
         inputs = [torch.full(size, level, dtype=dtype, device=device) for size in sizes]
         dims = max(map(len, periods))
         try:
-            made = [each for each in run(model, inputs) if _is_picture(each, dims)]
+            made = [each for each in run(model, inputs, writes=writes) if _is_picture(each, dims)]
         except Exception as error:  # What ran without arithmetic need not run with it.
             raise Refusal(f"on inputs of {level:g} the model raises {_name(error)}") from error
         if not made:
@@ -86,8 +91,7 @@ def measure_constants(
             raise Refusal(
                 f"the output of {shape} holds fewer than {_PERIODS + 2} periods of the grid"
             )
-        period = max(fits, key=max)
-        found.append((_spread(picture, period), level, period, shape))
+        found += [(_spread(picture, period), level, period, shape) for period in fits]
     spread, level, period, shape = max(found)
     return ConstantGrid(period, spread, level, shape)
 

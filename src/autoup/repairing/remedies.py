@@ -114,15 +114,19 @@ def plan_fold(site: Site, paths: Mapping[nn.Module, Sequence[str]]) -> Remedy:
     )
 
 
-def axes_of(site: Site) -> list[tuple[int, int, int, int, int]]:
+def axes_of(site: Site, *, called: bool = False) -> list[tuple[int, int, int, int, int]]:
     """Return kernel, stride, padding, output padding and dilation of each axis.
+
+    Args:
+        site: A transposed convolution.
+        called: Whether its call says so rather than its module, whose ``forward`` may use others.
 
     Example:
         >>> axes_of(Site("transposed", "up", nn.ConvTranspose1d(1, 1, 3, 2, 1, 1)))
         [(3, 2, 1, 1, 1)]
     """
     layer: Any = site.module
-    if layer is not None:
+    if layer is not None and not (called and site.calls and "weight" in site.calls[0].arguments):
         numbers = (
             layer.kernel_size,
             layer.stride,
