@@ -14,6 +14,7 @@ from autoup.auditing.positions import Position, Positions, add_up, is_known, loc
 from autoup.auditing.reading import Reader
 from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
+from autoup.auditing.verdict import BALANCED
 from autoup.errors import Refusal
 from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import check_module, copy_model, evaluate, hooks_of
@@ -22,7 +23,7 @@ from autoup.inspecting.recorder import grows
 from autoup.inspecting.recording import Recording, record
 from autoup.inspecting.runs import check_input_size, dtype_and_device
 from autoup.inspecting.sites import Site, find_sites, is_quantised
-from autoup.measuring.constant_inputs import measure_constants
+from autoup.measuring.constant_inputs import ConstantGrid, measure_constants
 from autoup.progress import steps
 
 Way = list[tuple[Fraction, ...]]
@@ -87,10 +88,21 @@ def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditRep
         step("run on constants")
         try:
             grid = measure_constants(checked, sizes, periods, writes=recording.writes)
-            return replace(report, constants=grid)
         except Refusal as refusal:
             note = f"The grid on constant inputs was not measured: {refusal}."
             return replace(report, notes=(*report.notes, note))
+        return _explain(replace(report, constants=grid), grid)
+
+
+def _explain(report: AuditReport, grid: ConstantGrid) -> AuditReport:
+    """Say of a grid that was measured where no step accounts for it."""
+    if grid.spread < BALANCED or any(row.severity != "clean" for row in report.rows):
+        return report
+    note = (
+        "No step accounts for the grid that was measured: something else makes it, or borders "
+        "reach most of the picture."
+    )
+    return replace(report, notes=(*report.notes, note))
 
 
 def _look(

@@ -25,7 +25,7 @@ def read_other(site: Site) -> Upsampling:
     before, after = sizes_of(site, dims)
     known = len(before) == len(after) == dims
     stride = tuple(o / i for i, o in zip(before, after, strict=True)) if known else (1.0,) * dims
-    if site.moved is not None and site.moved.stride:
+    if site.moved is not None and site.moved.stride and site.kind != "unknown":
         stride = tuple(map(float, site.moved.stride))
     counts = _even(dims)._replace(
         in_size=tuple(before) if known else None, out_size=tuple(after) if after else None
@@ -61,7 +61,7 @@ def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
     if site.calls[0].name == "lost":
         seen = "what the model returns was not seen to stem from its input"
         return Verdict((seen,), "unknown")
-    name = site.calls[0].name.strip("_").replace("fft_", "fft.")
+    name = site.calls[0].name.strip("_").replace("fft_", "fft.").replace("write", "copy")
     seen = f"it enlarges by {name}, and how was not understood"
     if site.calls[0].name == "output":
         seen = "the output is larger than the input, and nothing was seen that enlarges"

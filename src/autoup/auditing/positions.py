@@ -10,6 +10,7 @@ and the largest are kept.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import isnan, nan, prod
 
 from autoup.inspecting.calls import Call, kernel_of, per_dim
@@ -99,7 +100,7 @@ def locate(
         {}
     """
     found: dict[Call, Positions] = {}
-    lost = (Position(1.0, nan, nan),) * dims
+    lost = _lost(dims)
     for call in calls:
         if call in moved and (moved[call].offset or moved[call].kind != "move"):
             found[call] = _rearrange(call, moved[call], found, dims) or lost
@@ -111,6 +112,12 @@ def locate(
         here = _join([each for other, each in sources if other == size])  # The rest is broadcast.
         found[call] = lost if here is None else _step(call, here, size) or lost
     return found
+
+
+@lru_cache
+def _lost(dims: int) -> Positions:
+    """Return what stands where pixels are not followed, from where scales begin anew."""
+    return (Position(1.0, nan, nan),) * dims
 
 
 def _start(shape: Sequence[int], dims: int) -> Positions | None:
@@ -268,7 +275,9 @@ def add_up(
             for each in call.sources
             if is_known(places[each]) == known
         ]  # Where pixels became features, centres begin anew.
-        moved = any(any(drifts[each]) and is_known(places[each]) > known for each in call.sources)
+        moved = places[call] is _lost(len(centred)) and any(
+            any(drifts[each]) for each in call.sources
+        )
         if (moved and len(call.made) > len(centred)) or any(
             isnan(n) for each in found for n in each
         ):

@@ -160,7 +160,8 @@ def _ends_in_features(end: Call, roots: Sequence[Slot]) -> bool:
     if len(end.made) != 3 or any(name in _FIRST for name in readers):
         return False
     pictures = all(len(slot.shape) > 3 for slot in roots)  # Which became tokens.
-    return pictures or (not readers and _has_features_last(end.sources[0]))
+    made_of = end.sources[0] if end.sources else None
+    return pictures or (not readers and _has_features_last(made_of))
 
 
 def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
@@ -186,6 +187,8 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
             kinds.add("repeat" if _run(numbers, axis)[0] == step else "shuffle")
         elif step == 0:
             kinds.add("unknown")
+    if not kinds and any(_has_holes(places, axis) for axis in spatial):
+        kinds.add("unknown")
     kind = kinds.pop() if len(kinds) == 1 else "unknown" if kinds else "move"
     root = _main_root(roots, which)
     known = not _has_features_last(root.call) and len(root.shape) == played.ndim and not last
@@ -194,8 +197,9 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
         channels = _phases(played[:1], roots, stride, first)
     in_size = tuple(n // s for n, s in zip(size, stride, strict=True))
     offset: tuple[int, ...] = ()
-    if known and kind != "unknown":
+    if known:
         in_size = root.shape[2:]
+    if known and kind != "unknown":
         offset = _offsets(places, in_size, stride, first, spaced=kind == "zeros")
         if kind == "move" and not _are_moved(places, in_size, offset):
             offset = ()
@@ -231,6 +235,15 @@ def _spaced(places: Tensor, axis: int) -> tuple[int, int] | None:
     if not gaps.numel() or int(gaps[0]) == 1 or bool((gaps != gaps[0]).any()):
         return None
     return int(gaps[0]), int(held[0])
+
+
+def _has_holes(places: Tensor, axis: int) -> bool:
+    """Tell whether a pixel that holds nothing lies between two that hold something."""
+    count = places.shape[axis] - 2
+    if count < 1:
+        return False
+    one, two, three = (places.narrow(axis, start, count) >= 0 for start in range(3))
+    return bool((one & ~two & three).any())
 
 
 def _run(values: Tensor, axis: int) -> tuple[int, int]:

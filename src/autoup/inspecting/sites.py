@@ -11,6 +11,7 @@ from autoup.inspecting.calls import Call, per_dim, shapes_of
 from autoup.inspecting.modules import modules_by_path, paths_by_module
 from autoup.inspecting.playback import moves, slots_of
 from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements
+from autoup.inspecting.recorder import grows
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -18,7 +19,8 @@ NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 _KINDS = {"conv_transpose": "transposed", "pixel_shuffle": "shuffle", "interpolate": "resize",
           "adaptive_pool": "resize", "max_unpool": "unpool", "fold": "fold", "istft": "fold",
-          "grid_sample": "sample", "from_outside": "unknown"}  # fmt: skip
+          "grid_sample": "sample", "from_outside": "unknown",
+          "convolution_backward": "unknown"}  # fmt: skip
 _IF_LARGER = ("interpolate", "adaptive_pool", "grid_sample")
 # What changes a size and is no enlargement of a picture: products, transforms, padding, tokens.
 _OTHER_SIZES = {"linear", "addmm", "lstm", "gru", "rnn_tanh", "rnn_relu", "cdist",
@@ -166,7 +168,9 @@ def _kind_of_call(call: Call, moved: Mapping[Call, Rearrangement]) -> str | None
     if call in moved:
         return None if moved[call].kind == "move" else moved[call].kind
     if call.name in _KINDS:
-        larger = call.name not in _IF_LARGER or _enlarges(call.shape, call.made)
+        larger = call.name not in _IF_LARGER or grows(call.shape, call.made)
+        if call.name == "grid_sample":
+            larger = _enlarges(call.shape, call.made)
         return _KINDS[call.name] if larger else None
     return "unknown" if not moves(call) and _is_larger(call) else None
 
