@@ -82,8 +82,6 @@ def find_rearrangements(calls: Sequence[Call]) -> dict[Call, Rearrangement]:
             found[call] = _read(call, roots, play_back(members, roots, call))
         except Exception:  # Whatever a function says of numbers in place of pictures.
             found[call] = Rearrangement("unknown", roots[0].call)
-        if found[call].kind == "unknown" and _is_laid_out(call, roots):
-            found[call] = Rearrangement("move", roots[0].call)
     return found
 
 
@@ -120,12 +118,6 @@ def _crops(members: Sequence[Call], roots: Sequence[Slot]) -> bool:
     plain = len(roots) == 1 and {call.name for call in members} <= _CUTS
     root, end = roots[0].shape, members[-1].made
     return plain and len(root) == len(end) > 2 and root[2:] != end[2:] and prod(root) <= _QUICK
-
-
-def _is_laid_out(end: Call, roots: Sequence[Slot]) -> bool:
-    """Tell whether there are pixels enough for a picture that is put together of parts."""
-    last, ndim = _ends_in_features(end, roots), len(end.made)
-    return _places(end.made, last, ndim) <= sum(_places_of(slot, ndim) for slot in roots)
 
 
 def _places_of(slot: Slot, ndim: int) -> int:
@@ -179,15 +171,22 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
             stride[number], first[number] = spaced
             kinds.add("zeros")
             keep = torch.arange(spaced[1], places.shape[axis], spaced[0])
-            numbers, places = (each.index_select(axis, keep) for each in (numbers, places))
+            numbers, places, which = (
+                each.index_select(axis, keep) for each in (numbers, places, which)
+            )
             continue
         step, start = _run(places, axis)
-        if 1 < step < places.shape[axis]:
+        if 1 < step < places.shape[axis] and _repeats(which, axis, step):
             stride[number], first[number] = step, start
             kinds.add("repeat" if _run(numbers, axis)[0] == step else "shuffle")
         elif step == 0:
             kinds.add("unknown")
-    if not kinds and any(_has_holes(places, axis) for axis in spatial):
+    holes = any(_has_holes(places, axis) for axis in spatial)
+    held = int((places >= 0).sum()) // numbers.shape[channel]
+    laid_out = held <= sum(_places_of(slot, played.ndim) for slot in roots)
+    if "unknown" in kinds and laid_out and not holes:  # Parts of a picture, side by side.
+        kinds = set()
+    if not kinds and holes:
         kinds.add("unknown")
     kind = kinds.pop() if len(kinds) == 1 else "unknown" if kinds else "move"
     root = _main_root(roots, which)
@@ -235,6 +234,14 @@ def _spaced(places: Tensor, axis: int) -> tuple[int, int] | None:
     if not gaps.numel() or int(gaps[0]) == 1 or bool((gaps != gaps[0]).any()):
         return None
     return int(gaps[0]), int(held[0])
+
+
+def _repeats(which: Tensor, axis: int, step: int) -> bool:
+    """Tell whether neighbouring blocks stem from the same roots in the same order."""
+    n = which.shape[axis]
+    start, length = (n // 4, n // 2) if n >= 32 else (0, n)
+    near, far = (which.narrow(axis, start + each, length - step) for each in (0, step))
+    return bool(((near == far) | (near < 0) | (far < 0)).all())
 
 
 def _has_holes(places: Tensor, axis: int) -> bool:
