@@ -73,6 +73,13 @@ NOT_ENOUGH = {
     "one axis": lambda: [step(), blur([1, 2, 1], axes=[0])],
     "every second pixel": lambda: [step(), blur([1, 2, 1], dilation=2)],
     "half of a stride of four": lambda: [step(6, 4), blur([1, 2, 1])],
+    "a maximum over every second pixel": lambda: [step(), nn.MaxPool2d(2, 1, dilation=2)],
+    "halves on either side of a rectifier": lambda: [
+        step(6, 4),
+        blur([1, 1]),
+        nn.ReLU(),
+        blur([1, 0, 1]),
+    ],
     "learnt taps": lambda: [step(), nn.Conv2d(4, 4, 3)],
 }
 

@@ -2,10 +2,12 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from support import models
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from autoup import audit
 
@@ -103,3 +105,79 @@ def test_what_cannot_be_followed_is_unknown():
     report = audit(model, (1, 1, 4, 4))
     assert report.displaced is None
     assert "may undo it" in str(report)
+
+
+RESIZES = [
+    lambda x: F.interpolate(x, scale_factor=1.5, mode="linear"),
+    lambda x: F.interpolate(x, scale_factor=1.5, mode="linear", recompute_scale_factor=True),
+    lambda x: F.interpolate(F.interpolate(x, scale_factor=0.5), scale_factor=2),
+    lambda x: F.interpolate(
+        F.interpolate(x, scale_factor=0.5, mode="nearest-exact"), scale_factor=2
+    ),
+    lambda x: F.interpolate(F.interpolate(x, scale_factor=0.5, mode="linear"), scale_factor=2),
+    lambda x: F.interpolate(x, size=3 * x.shape[2] // 2),
+    lambda x: F.interpolate(x, size=3 * x.shape[2] // 2, mode="nearest-exact"),
+    lambda x: F.interpolate(x, scale_factor=3)[:, :, 4:],
+]
+
+
+@pytest.mark.parametrize("size", [121, 144])
+@pytest.mark.parametrize("act", RESIZES)
+def test_resizes_lie_where_a_ramp_says(act, size):
+    class Acts(nn.Module):
+        def forward(self, x):
+            return act(x)
+
+    report = audit(Acts(), (1, 1, size))
+    ramp = torch.arange(size, dtype=torch.float64)[None, None]
+    made = act(ramp)[0, 0]
+    n = len(made)
+    y = torch.arange(n, dtype=torch.float64)
+    # The line through the middle half: at which pixel of the output the middle of the input lies.
+    half = slice(n // 4, n - n // 4)
+    slope, start = np.polyfit(y[half], made[half], 1)
+    middle = ((size - 1) / 2 - start) / slope
+    ((low, high),) = report.displaced
+    assert low == high
+    assert low == pytest.approx(middle - (n - 1) / 2, abs=0.02)
+    assert report.stretched[0] == pytest.approx((1 / slope - n / size) * (size - 1) / 2, abs=0.3)
+
+
+@pytest.mark.parametrize("act", [
+    lambda m, x: (m(x) + m(x.flip(3)).flip(3)) / 2,
+    lambda m, x: torch.cat([m(each) for each in x.chunk(3, 3)], 3),
+])  # fmt: skip
+def test_nothing_is_claimed_of_places_and_shifts_that_were_lost(act):
+    class Acts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
+
+        def forward(self, x):
+            return act(self.up, x)
+
+    report = audit(Acts(), (1, 1, 24, 24))
+    assert (report.displaced, report.drift) == (None, None)
+    assert report[0].shift == (-0.5, -0.5)
+
+
+def test_what_is_rolled_is_not_placed():
+    class Rolls(nn.Module):
+        def forward(self, x):
+            return F.interpolate(x.roll(3, 2), scale_factor=2)
+
+    assert audit(Rolls(), (1, 1, 24, 24)).displaced is None
+
+
+def test_a_crop_is_followed():
+    class Crops(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
+
+        def forward(self, x):
+            return self.up(x)[:, :, 2:-2, 3:-1]
+
+    report = audit(Crops(), (1, 1, 24, 24))
+    assert report.drift == (-0.5, -0.5)
+    assert report.displaced == ((-0.5, -0.5), (-1.5, -1.5))

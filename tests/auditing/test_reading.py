@@ -200,3 +200,68 @@ def test_complex_models_are_read_and_repaired():
     assert report[0].spread > 0.3
     assert report.constants is None
     assert autoup.repair(model, (1, 2, 8, 8))[0].kernel_size == (4, 4)
+
+
+class Own(nn.ConvTranspose2d):
+    """A layer whose forward pass uses another stride and padding than it says."""
+
+    def forward(self, x, _=None):
+        return F.conv_transpose2d(x, self.weight, self.bias, 3)
+
+
+class Masked(nn.ConvTranspose2d):
+    """A layer whose kernel is masked in the forward pass."""
+
+    def forward(self, x, _=None):
+        weight = self.weight * torch.eye(2).repeat(2, 2)
+        return F.conv_transpose2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Scaled(nn.Conv2d):
+    """A convolution whose kernel is scaled in the forward pass, channel by channel."""
+
+    def forward(self, x):
+        scale = torch.arange(1.0, 1 + self.out_channels).view(-1, 1, 1, 1)
+        return F.conv2d(x, self.weight * scale, self.bias, padding=1)
+
+
+def test_the_call_is_read_where_a_layer_has_a_forward_of_its_own():
+    (row,) = audit(nn.Sequential(Own(3, 3, 4, 2, 1)), (1, 3, 24, 24))
+    assert (row.stride, row.padding, row.out_size, row.severity) == (
+        (3, 3),
+        (0, 0),
+        (73, 73),
+        "severe",
+    )
+    masked = Masked(3, 3, 4, 2, 1)
+    nn.init.ones_(masked.weight)
+    (row,) = audit(nn.Sequential(masked), (1, 3, 24, 24))
+    assert (row.severity, row.spread) == ("note", pytest.approx(0.5**0.5))
+    conv = autoup.init.icnr_(Scaled(3, 12, 3, padding=1), 2)
+    (row,) = audit(nn.Sequential(conv, nn.PixelShuffle(2)), (1, 3, 24, 24))
+    assert (row.severity, row.spread > 0.1) == ("note", True)
+
+
+def test_a_grid_that_no_step_accounts_for_is_told():
+    class Woven(nn.Module):
+        def forward(self, x):
+            return F.interpolate(x, scale_factor=2) * torch.eye(2).repeat(24, 24)
+
+    report = audit(Woven(), (1, 3, 24, 24))
+    assert report.constants.spread > 0.5
+    assert "No step accounts for the grid" in str(report)
+    plain = audit(nn.Upsample(scale_factor=2), (1, 3, 24, 24))
+    assert "No step accounts" not in str(plain)
+
+
+@pytest.mark.parametrize(("parts", "size", "period"), [
+    ([nn.ConvTranspose2d(3, 3, (4, 1), (2, 1), (1, 0)), nn.Upsample(scale_factor=(1, 2))], 24,
+     (2, 1)),
+    ([nn.ConvTranspose2d(3, 3, 2, 2), nn.Upsample(scale_factor=1.5, mode="bilinear")], 40, (3, 3)),
+    ([nn.ConvTranspose2d(3, 3, 2, 2), nn.ConvTranspose2d(3, 3, 4, 2, 1)], 24, (4, 4)),
+])  # fmt: skip
+def test_the_period_that_shows_most_is_measured(parts, size, period):
+    torch.manual_seed(0)
+    grid = audit(nn.Sequential(*parts), (1, 3, size, size)).constants
+    assert grid.period == period
+    assert grid.spread > 0.1

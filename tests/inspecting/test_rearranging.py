@@ -189,6 +189,34 @@ def test_moving_pixels_is_no_enlargement(act):
     assert [*audit(Then(act, 2), (1, 2, 12, 12))] == []
 
 
+def blended(x):
+    """Two tiles that overlap, faded into each other."""
+    one, two = x[..., :8].clone(), x[..., 4:].clone()
+    for n in range(4):
+        two[..., n] = one[..., 4 + n] * (1 - n / 4) + two[..., n] * (n / 4)
+    return torch.cat([one[..., :4], two], 3)
+
+
+def test_tiles_that_are_blended_are_no_enlargement():
+    assert [*audit(Then(blended, 2), (1, 2, 12, 12))] == []
+
+
+def test_frames_before_the_first_are_no_enlargement():
+    """Causal padding, by the first frame and by frames that were kept."""
+    kept = []
+
+    def causal(x):
+        kept.append(x[:, :, -1:].clone())
+        return torch.cat([x[:, :, :1].repeat(1, 1, 2, 1, 1), x], 2)[:, :, 2:]
+
+    def cached(x):
+        before = torch.cat([x[:, :, :1] * 0.5, x[:, :, :1]], 2)
+        return F.pad(torch.cat([before, x], 2), (1, 1, 1, 1, 0, 0))
+
+    for act in causal, cached:
+        assert [*audit(Then(act, 3), (1, 2, 2, 8, 8))] == []
+
+
 @pytest.mark.parametrize(("act", "offset"), [
     (lambda x: torch.cat([x.new_zeros(1, 8, 12, 6), x], 3), (0.0, 3.0)),
     (lambda x: torch.cat([x, x], 3), None),

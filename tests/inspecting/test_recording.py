@@ -308,6 +308,85 @@ def test_modulated_weights_are_followed():
     assert second.in_size == (9, 9)
 
 
+def into(x, *writers):
+    """Write into a new tensor, every second pixel, by what is passed."""
+    made = torch.zeros(*x.shape[:2], *(2 * n for n in x.shape[2:]))
+    for first, write in enumerate(writers):
+        write(made[..., first::2, first::2], x)
+    return made
+
+
+def by_out(view, x):
+    torch.mul(x, 1.0, out=view)
+
+
+@pytest.mark.parametrize("write", [by_out, torch.Tensor.add_, torch.Tensor.copy_])
+def test_what_is_written_into_a_view_is_seen(write):
+    (row,) = audit(By(lambda x: into(x, write)), (1, 3, 8, 8))
+    assert (row.kind, row.partner, row.stride) == ("zeros", "last", (2.0, 2.0))
+    (row,) = audit(By(lambda x: into(x, write, write)), (1, 3, 8, 8))
+    assert (row.severity, row.stride) == ("unknown", (2.0, 2.0))  # On the diagonals alone.
+
+
+SCATTERED = {
+    "index_copy": lambda y, n, x: y.index_copy(2, 2 * torch.arange(n), x),
+    "index_add": lambda y, n, x: y.index_add(2, 2 * torch.arange(n), x),
+    "slice_scatter": lambda y, _, x: torch.slice_scatter(y, x, 2, 0, None, 2),
+    "scatter": lambda y, n, x: y.scatter(2, (2 * torch.arange(n)).expand(x.shape), x),
+    "setitem": lambda y, n, x: y.__setitem__((..., 2 * torch.arange(n)), x) or y,
+}
+
+
+@pytest.mark.parametrize("name", SCATTERED)
+def test_scattered_samples_stand_apart(name):
+    class Scatters(nn.Module):
+        def forward(self, x):
+            return SCATTERED[name](torch.zeros(1, 3, 2 * x.shape[2]), x.shape[2], x)
+
+    (row,) = audit(Scatters(), (1, 3, 40))
+    assert (row.kind, row.severity, row.stride) == ("zeros", "severe", (2.0,))
+
+
+def test_gradients_of_convolutions_are_unknown_steps():
+    def act(x):
+        return torch.nn.grad.conv2d_input((1, 4, 16, 16), WEIGHT, x, stride=2, padding=1)
+
+    (row,) = audit(By(act), (1, 3, 8, 8))
+    assert (row.kind, row.severity) == ("unknown", "unknown")
+
+
+def test_a_resize_of_one_axis_counts_whatever_becomes_of_the_other():
+    (row,) = audit(By(lambda x: F.interpolate(x, size=(16, 4))), (1, 3, 8, 8))
+    assert (row.kind, row.stride) == ("resize", (2.0, 0.5))
+
+
+def test_a_return_that_is_not_followed_is_not_called_clean():
+    class Maps(nn.Module):
+        def forward(self, x):
+            return torch.vmap(lambda y: y.repeat_interleave(2, 1))(x)
+
+    report = audit(Maps(), (1, 3, 8, 8))
+    assert not report.clean
+    assert "not seen to stem from its input" in report[0].seen[0]
+
+
+def test_hooks_are_told_of():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1))
+    assert "hooks" not in str(audit(model, (1, 3, 8, 8)))
+    model[0].register_forward_hook(lambda *_: None)
+    assert "Forward hooks were left out: 1." in str(audit(model, (1, 3, 8, 8)))
+
+
+def test_steps_that_are_known_do_not_hide_another():
+    model = nn.Sequential(
+        By(lambda x: torch.ones(2 * x.shape[2], x.shape[2]) @ x), nn.Upsample(scale_factor=2)
+    )
+    assert [row.severity for row in audit(model, (1, 3, 8, 8))] == ["unknown", "clean"]
+    wide = nn.Linear(8, 24)
+    model = nn.Sequential(By(lambda x: wide(wide(x).mT).mT), nn.Upsample(scale_factor=2))
+    assert [row.severity for row in audit(model, (1, 3, 8, 8))] == ["clean", "unknown"]
+
+
 def test_calls_show_themselves_shortly():
     recording = record(nn.Sequential(*[nn.Conv2d(1, 1, 1)] * 40), ((1, 1, 4, 4),))
     assert len(repr(recording.calls[-1])) < 200

@@ -27,6 +27,7 @@ PRODUCTS = {"matmul", "bmm", "baddbmm", "einsum", "mm", "__matmul__", "__rmatmul
             "scaled_dot_product_attention", "multi_head_attention_forward"}  # fmt: skip
 _JOINS = {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack"}
 _CUTS = {"__getitem__", "narrow", "slice", "contiguous", "clone"}
+_MOST_AXES = 5  # Of a picture: batch, channels and three of pixels.
 _QUICK = 1 << 22  # Numbers to play back for a place alone.
 _CHANNELS = 16  # That are looked at, save those of a block.
 _FAR = 200  # Functions of one run.
@@ -110,6 +111,8 @@ def _trace(
 
 def _may_enlarge(end: Call, roots: Sequence[Slot]) -> bool:
     last, ndim = _ends_in_features(end, roots), len(end.made)
+    if ndim > _MOST_AXES:
+        return False
     return _places(end.made, last, ndim) > max(_places_of(slot, ndim) for slot in roots)
 
 
