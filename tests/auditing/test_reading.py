@@ -263,5 +263,5 @@ def test_a_grid_that_no_step_accounts_for_is_told():
 def test_the_period_that_shows_most_is_measured(parts, size, period):
     torch.manual_seed(0)
     grid = audit(nn.Sequential(*parts), (1, 3, size, size)).constants
-    assert grid.period == period
+    assert grid.period[0] == period[0]  # Along the axis that has a grid.
     assert grid.spread > 0.1
