@@ -13,6 +13,7 @@ from autoup.inspecting.runs import InputSizes, dtype_and_device, run
 from autoup.solving.flaws import unit
 
 LEVELS = (-1.0, 0.5, 1.0, 2.0)
+_MOST = {1: 1 << 16, 2: 512, 3: 96}  # Pixels along an axis, from the middle, that are looked at.
 _PERIODS = 6  # As many periods a picture must hold inside of its border.
 
 
@@ -109,7 +110,11 @@ def _fits(period: Sequence[int], shape: Sequence[int]) -> bool:
 
 
 def _spread(picture: Tensor, period: tuple[int, ...]) -> float:
-    pixels = picture.detach().cpu().double().flatten(0, picture.ndim - len(period) - 1)
+    dims = len(period)
+    for axis in range(-dims, 0):
+        length = min(picture.shape[axis], max(_MOST[dims], (_PERIODS + 2) * period[axis]))
+        picture = picture.narrow(axis, (picture.shape[axis] - length) // 2, length)
+    pixels = picture.detach().cpu().double().flatten(0, picture.ndim - dims - 1)
     means = pixels
     for axis, s in enumerate(period, start=1):
         means = _smooth(means, axis, s)
