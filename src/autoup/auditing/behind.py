@@ -28,7 +28,7 @@ _KEEP = {"pad", "__getitem__", "narrow", "slice", "contiguous", "clone", "identi
          "softsign", "logsigmoid", "clamp", "batch_norm", "instance_norm",
          "group_norm"}  # fmt: skip
 _VIEWS = ("view", "reshape", "squeeze", "unsqueeze")
-_SILENT = 1e-4  # Of the response to constants; fixed taps in half precision keep it.
+_SILENT = 1e-3  # Of the response to constants; fixed taps in half precision keep it.
 
 
 class NoNumbersError(Exception):

@@ -149,7 +149,7 @@ class AuditReport:
         elif self.displaced is not None and any(map(any, self.displaced)):
             said.append(_lies(self.displaced))
         if self.stretched is not None and any(self.stretched):
-            ends = join_axes([f"{abs(each):g}" for each in self.stretched])
+            ends = join_axes([f"{abs(each):.3g}" for each in self.stretched])
             said.append(
                 f"Its scale is another matter: the ends of the input lie {ends} "
                 f"{unit(len(self.stretched))} from where the ratio of the sizes puts them, "

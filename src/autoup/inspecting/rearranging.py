@@ -106,7 +106,7 @@ def _trace(
 
 
 def _may_enlarge(end: Call, roots: Sequence[Slot]) -> bool:
-    last, ndim = _ends_in_features(end), len(end.made)
+    last, ndim = _ends_in_features(end, roots), len(end.made)
     before = max(_places(slot.shape, _has_features_last(slot.call), ndim) for slot in roots)
     return _places(end.made, last, ndim) > before
 
@@ -131,19 +131,19 @@ def _has_features_last(call: Call | None) -> bool:
     return False
 
 
-def _ends_in_features(end: Call) -> bool:
+def _ends_in_features(end: Call, roots: Sequence[Slot]) -> bool:
     readers = [user.name for user in end.users if not moves(user)]
     return any(name in _LAST for name in readers) or (
-        not readers and len(end.made) == 3 and _has_features_last(end.sources[0])
+        not readers and len(end.made) == 3 and _has_features_last(roots[0].call)
     )
 
 
 def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     """Say what the numbers at the end of a run tell."""
-    last = _ends_in_features(end)
+    last = _ends_in_features(end, roots)
     spatial = [*range(1, played.ndim - 1)] if last else [*range(2, played.ndim)]
     size = tuple(played.shape[axis] for axis in spatial)
-    numbers = played[:1].long() - 1
+    numbers = played[:1].long().contiguous() - 1  # PyTorch warns of bucketing others.
     places, features, which = _decode(numbers, roots, played.ndim)
     stride, first, kinds = [1] * len(spatial), [0] * len(spatial), set[str]()
     for number, axis in enumerate(spatial):

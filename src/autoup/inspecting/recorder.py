@@ -115,7 +115,7 @@ class Recorder:
         made: list[Tensor],
         inside: Sequence[tuple[Any, Sequence[Any], Mapping[str, Any]]],
     ) -> None:
-        tensors, raw = [*leaves([args, kwargs])], function.__name__
+        tensors, raw = [*leaves([args, kwargs])], function.__name__.partition(".")[0]
         read = [self._slots[each] for each in tensors if each in self._slots]
         if name_of(function) in _TO_OUTSIDE and any(prod(each.shape) > 1 for each in read):
             self._left = True
@@ -142,7 +142,9 @@ class Recorder:
         hidden = [] if name in ENLARGING else self._write_hidden(inside, call, read)
         self._link(call, [each.call for each in [*read, *hidden]])
         call.from_input = not hidden and any(each.call is None for each in read)
-        self._keep(call, made, raw.endswith("_") or raw.startswith("__i"))
+        special = raw.endswith("__")
+        in_place = raw.startswith(("__i", "__set")) if special else raw.endswith("_")
+        self._keep(call, made, in_place)
 
     def _packed(self) -> dict[str, Any]:
         """Return the arguments of a quantised layer, which packs them, from its module."""
