@@ -141,7 +141,7 @@ BAD = [
     (
         lambda: Auto2d.mirror(CONV, 28, stride=2, groups=1),
         TypeError,
-        "takes stride, dilation and groups from the encoder, got stride=2, groups=1: leave that",
+        "takes stride, dilation and groups from the encoder, got stride=2, groups=1: leave it",
     ),
     (
         lambda: Auto2d(64, 32, (8, 64, 14, 14), 28),

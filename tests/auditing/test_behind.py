@@ -92,8 +92,34 @@ def test_a_filter_with_response_at_the_grid_is_not_enough(name):
     assert report.constants.spread > 1e-3
 
 
+class Crop(nn.Module):
+    def forward(self, x):
+        return x[..., 1:-2, 3:]
+
+
+def test_pixels_in_other_rows_are_not_evened_out():
+    class Rows(nn.Module):
+        def forward(self, x):
+            return x.reshape(*x.shape[:2], -1, 11)
+
+    model = nn.Sequential(step(), Rows(), blur([1, 2, 1]))
+    with torch.no_grad():
+        assert model(torch.ones(1, 3, 16, 16))[0, :, 12:84, 5].std(1).max() > 1e-3
+    assert audit(model, (1, 3, 16, 16))[0].severity == "severe"
+
+
+def test_filters_of_more_axes_are_not_read():
+    class Deep(nn.Module):
+        def forward(self, x):
+            return F.avg_pool3d(x.unsqueeze(1), (1, 2, 2), 1)
+
+    model = nn.Sequential(step(), Deep())
+    assert audit(model, (1, 3, 16, 16))[0].severity == "severe"
+
+
 ENOUGH = {
     "behind a rectifier": lambda: [step(), nn.BatchNorm2d(4), nn.ReLU(), blur([1, 2, 1])],
+    "behind a crop": lambda: [step(), Crop(), blur([1, 2, 1])],
     "a stride that is a multiple": lambda: [step(), nn.Conv2d(4, 4, 3, 2)],
     "a maximum of that stride": lambda: [step(), nn.MaxPool2d(2)],
     "a maximum over all phases": lambda: [step(), nn.MaxPool2d(3, 1)],
@@ -109,14 +135,33 @@ def test_what_keeps_the_period_may_stand_between(name):
     assert report.constants.spread < 1e-4
 
 
+def test_filters_are_as_silent_as_their_precision_allows():
+    for middle, severity in (3, "clean"), (3.02, "severe"):
+        rounded = blur([1, 2, middle, 2, 1]).half().float()
+        assert audit(nn.Sequential(step(4, 3), rounded), (1, 3, 16, 16))[0].severity == severity
+
+
 def test_filters_share_the_frequencies_out():
     parts = [step(6, 4, dims=1), blur([1, 1], 1), blur([1, 1], 1, dilation=2)]
     (row,) = audit(nn.Sequential(*parts), (1, 3, 40))
     assert row.severity == "clean"
     assert "evened out by 1 and 2 behind it" in row.seen[0]
+    (row,) = audit(nn.Sequential(*parts[:2], blur([1, 1], 1), parts[2]), (1, 3, 40))
+    assert "evened out by 1 and 3 behind it" in row.seen[0]
     (row,) = audit(nn.Sequential(step(), blur([1, 1], axes=[0]), blur([1, 1], axes=[1])),
                    (1, 3, 16, 16))  # fmt: skip
     assert "evened out by 1 and 2 behind it" in row.seen[0]
+
+
+def test_filter_may_even_out_what_the_phases_of_the_step_leave():
+    """Phases that repeat every two differ at one frequency of a stride of four alone."""
+    up = step(4, 4, dims=1)
+    with torch.no_grad():
+        up.weight[..., 2:] = up.weight[..., :2]
+    report = audit(nn.Sequential(up, blur([1, 1], 1)), (1, 3, 40))
+    assert report[0].severity == "clean"
+    assert "evened out by 1 behind it" in report[0].seen[0]
+    assert report.constants.spread < 1e-5
 
 
 def test_a_step_read_by_others_too_is_not_evened_out():
@@ -130,6 +175,18 @@ def test_a_step_read_by_others_too_is_not_evened_out():
             return self.blur(x), x
 
     assert audit(Two(), (1, 3, 16, 16))[0].severity == "severe"
+
+
+def test_a_step_evened_out_after_one_call_of_two_is_not():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.blur = step(), blur([1, 2, 1])
+
+        def forward(self, x):
+            return self.blur(self.up(x)), self.up(2 * x)
+
+    assert audit(Twice(), (1, 3, 16, 16))[0].severity == "severe"
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -1,5 +1,6 @@
 """Where the output of a whole model lies in its input."""
 
+import pytest
 from torch import nn
 
 from autoup import audit
@@ -56,6 +57,18 @@ def test_misplaced_output_is_told_without_output_padding_too():
     assert report.clean
     assert report.displaced == ((0.5, 0.5), (0.5, 0.5))
     assert "it lies 0.5 px toward the bottom and right" in str(report)
+
+
+@pytest.mark.parametrize(("padding", "ends", "sides"), [
+    (14, "9.67 px", "outward, as where borders are cropped or corners aligned"),
+    (0, "3.87 px", "inward"),
+    ((14, 0), "9.67x3.87 px", "outward and inward"),
+])  # fmt: skip
+def test_scale_that_is_no_ratio_of_the_sizes_is_told(padding, ends, sides):
+    text = str(audit(nn.ConvTranspose2d(1, 1, 10, 2, padding), (1, 1, 30, 30)))
+    said = " ".join(text.split())
+    assert f"the ends of the input lie {ends} from where the ratio" in said
+    assert f"puts them, {sides}." in said
 
 
 def test_offsets_are_told_without_rounding():

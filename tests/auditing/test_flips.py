@@ -44,6 +44,12 @@ def pooled(m, x):
     return F.interpolate(x + whole, scale_factor=4, mode="bilinear")
 
 
+def weighted(m, x):
+    """Weight pixels by what their channels say, as spatial attention does."""
+    x = m.conv(x)
+    return F.interpolate(x * x.mean(1, keepdim=True).sigmoid(), scale_factor=2)
+
+
 def shuffled(m, x):
     """Shuffle channels that are all alike, as ICNR starts them."""
     return F.pixel_shuffle(m.conv(x).repeat(1, 4, 1, 1), 2)
@@ -132,6 +138,7 @@ MODELS = {
         (30, 22),
     ),
     "image pooling": (of_conv(pooled), (9, 12)),
+    "spatial attention": (of_conv(weighted), (9, 12)),
     "shuffle of like channels": (of_conv(shuffled), (9, 12)),
     "zeros between": (of_conv(zeros_between), (9, 12)),
     "grid_sample": (of_conv(sampled), (9, 12)),

@@ -80,6 +80,12 @@ def test_the_output_has_the_axes_of_its_own_last_step(dims):
     assert report.drift == (-0.5,) * dims
 
 
+def test_a_resize_has_no_partner_of_other_axes():
+    model = nn.Sequential(nn.Upsample(scale_factor=2), Reshape(2), nn.Conv2d(4, 2, 3, padding=1))
+    (row,) = audit(model, (1, 4, 32))
+    assert (row.partner, row.stride, row.in_size, row.out_size) == (None, (2,), (32,), (64,))
+
+
 def test_a_shuffle_has_no_partner_of_other_axes():
     class Net(nn.Module):
         def __init__(self):

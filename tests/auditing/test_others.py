@@ -19,6 +19,7 @@ class Act(nn.Module):
 
 @pytest.mark.parametrize(("k", "s", "p", "d"), [
     (3, 2, 1, 1), (4, 2, 1, 1), (2, 2, 0, 1), (3, 2, 2, 3), (6, 4, 1, 1), ((4, 3), (2, 3), 0, 1),
+    ((4, 3), 2, 0, 1),
 ])  # fmt: skip
 def test_fold_overlaps_as_a_transposed_convolution_does(k, s, p, d):
     def act(x):
@@ -46,6 +47,26 @@ def test_fold_that_is_divided_behind_is_a_note():
     (row,) = audit(Act(act), (1, 1, 41, 41))
     assert (row.kind, row.severity) == ("fold", "note")
     assert "divided behind it" in row.seen[0]
+
+
+def test_fold_tells_the_least_and_the_most_of_all_axes():
+    (row,) = audit(Act(lambda x: F.fold(x, (41, 41), (5, 3), stride=(2, 2))), (1, 15, 19 * 20))
+    assert "uneven overlap of the patches, 1 to 3 a pixel along an axis" in row.seen[0]
+
+
+@pytest.mark.parametrize("other", [lambda x: x, lambda x: x.exp()])
+def test_fold_that_others_read_too_is_not_divided_for_them(other):
+    def act(x):
+        made = F.fold(F.unfold(x, 3, stride=2), x.shape[2:], 3, stride=2)
+        return made / 2, other(made)
+
+    assert audit(Act(act), (1, 1, 41, 41))[0].severity == "severe"
+
+
+def test_fold_of_one_picture_without_a_batch_is_read():
+    (row,) = audit(Act(lambda x: F.fold(x, (8, 10), 2, stride=2)), (12, 20))
+    assert (row.in_size, row.out_size, row.out_channels) == ((4, 5), (8, 10), 3)
+    assert (row.severity, row.stride) == ("note", (2.0, 2.0))
 
 
 class Unpooled(nn.Module):
@@ -89,6 +110,7 @@ def test_inverse_short_time_fourier_transform_is_even():
 
     (row,) = audit(Vocoder(), (1, 8, 40))
     assert (row.kind, row.severity, row.type) == ("fold", "clean", "istft")
+    assert (row.in_size, row.out_size) == ((40,), (39 * 8,))
     assert "sum of their windows" in row.seen[0]
 
 

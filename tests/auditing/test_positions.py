@@ -9,7 +9,10 @@ from support import models
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+import autoup
 from autoup import audit
+from autoup.auditing.positions import Position
+from autoup.inspecting.recording import record
 
 
 def layer(kind, chance):
@@ -84,12 +87,20 @@ def test_u_net_with_its_adjoint_geometry_lies_in_its_place():
     assert "it lies in its place" in str(report)
 
 
+@pytest.mark.parametrize("padding", range(25))
+def test_scale_is_off_where_that_of_one_layer_is(padding):
+    layer = autoup.Solution(30, 68 - 2 * padding, 10, 2, padding=padding)
+    place = Position(1 / 2, 0.0, 0.0, size=30)
+    assert abs(place.stretch(layer.out_size)) == pytest.approx(layer.displacement)
+    assert place.is_off_scale(layer.out_size) == layer.wrong_scale
+
+
 def test_ways_of_different_shifts_are_both_told():
     class Ways(nn.Module):
-        def __init__(self):
+        def __init__(self, k=3, output_padding=1):
             super().__init__()
             self.down = nn.Conv2d(1, 1, 4, 2, 1)
-            self.up = nn.ConvTranspose2d(1, 1, 3, 2, 1, 1)
+            self.up = nn.ConvTranspose2d(1, 1, k, 2, 1, output_padding)
 
         def forward(self, x):
             return torch.cat([x, self.up(self.down(x))], 1)
@@ -97,6 +108,52 @@ def test_ways_of_different_shifts_are_both_told():
     report = audit(Ways(), (1, 1, 16, 16))
     assert report.displaced == ((-0.5, 0.0), (-0.5, 0.0))
     assert "different shifts meet: -0.5 to 0, -0.5 to 0 px" in str(report)
+    report = audit(Ways((4, 3), (0, 1)), (1, 1, 16, 16))
+    assert "different shifts meet: 0 to 0, -0.5 to 0 px" in str(report)
+
+
+class Joined(nn.Module):
+    """Two maps of one size, added up."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x, *more):
+        inputs = (x, *more) if more else (x,) * len(self.layers)
+        first, second = (each(x) for each, x in zip(self.layers, inputs, strict=True))
+        return F.interpolate(first + second, scale_factor=2)
+
+
+def test_ways_of_different_scales_or_inputs_are_not_called_one():
+    wide, down, cut = nn.Conv2d(1, 1, 9), nn.Conv2d(1, 1, 2, 2), nn.Conv2d(1, 1, 3)
+    assert audit(Joined(wide, down), (1, 1, 16, 16)).displaced is None
+    assert audit(Joined(down, down), (1, 1, 16, 16)).displaced == ((0.0, 0.0),) * 2
+    lost = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.Unflatten(1, (1, 1, 1)))
+    assert audit(Joined(nn.Conv2d(1, 1, 1), lost), (1, 1, 1, 1)).displaced is None
+    sizes = (1, 1, 10, 10), (1, 1, 8, 8)
+    assert audit(Joined(cut, nn.Identity()), sizes).displaced is None
+    assert audit(Joined(cut, cut), sizes[:1] * 2).displaced == ((0.0, 0.0),) * 2
+
+
+@pytest.mark.parametrize("act", [
+    lambda x: x[..., :4].mul_(2), lambda x: x[..., :4].__imul__(2), lambda x: x[..., 4:].relu_(),
+    lambda x: torch.ops.aten.mul_.Scalar(x[..., :4], 2),
+])  # fmt: skip
+def test_pictures_that_are_written_into_stay_where_they_are(act):
+    class Writes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before, self.up = nn.Conv2d(1, 1, 2), nn.ConvTranspose2d(1, 1, 4, 2, 1)
+
+        def forward(self, x):
+            x = self.before(x)
+            act(x)
+            return self.up(x)
+
+    assert audit(Writes(), (1, 1, 9, 9)).displaced == ((0.0, 0.0), (0.0, 0.0))
+    names = [call.name for call in record(Writes(), ((1, 1, 9, 9),)).calls]
+    assert names[-2:] == ["write", "conv_transpose"]
 
 
 def test_what_cannot_be_followed_is_unknown():

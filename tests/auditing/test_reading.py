@@ -12,7 +12,7 @@ from support.comparing import (
 )
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.parametrize import remove_parametrizations
 
 import autoup
@@ -61,6 +61,8 @@ SHUFFLED = {
     "module": lambda: [nn.Conv2d(3, 16, 3, padding=1), nn.PixelShuffle(2)],
     "groups": lambda: [nn.Conv2d(4, 36, 3, padding=1, groups=4), nn.PixelShuffle(3)],
     "activation": lambda: [nn.Conv2d(3, 16, 1), nn.GELU(), nn.PixelShuffle(2)],
+    "leaky": lambda: [nn.Conv2d(3, 16, 1), nn.LeakyReLU(), nn.PixelShuffle(2)],
+    "no bias": lambda: [nn.Conv2d(3, 16, 1, bias=False), nn.PixelShuffle(2)],
     "function": lambda: [nn.Conv2d(3, 18, 3, padding=1), ByFunction()],
     "by hand, 1d": lambda: [nn.Conv1d(3, 4, 3, padding=1), ByHand()],
     "by hand, 2d": lambda: [nn.Conv2d(3, 8, 3, padding=1), ByHand()],
@@ -101,6 +103,7 @@ def test_the_advice_for_a_shuffle_followed_as_written_clears_it(name, sized):
     (row,) = report
     assert (row.severity, row.spread > 0.3) == ("note", True)
     assert follow(row.remedy, model, row) == 1 + (name == "norm")
+    assert "is put on" not in row.remedy
     after = audit(model, size)
     assert (after[0].severity, after[0].seen, after[0].remedy) == ("clean", (), "")
     assert after[0].spread < 1e-6
@@ -152,6 +155,72 @@ def test_functions_and_sizes_passed_by_name_are_seen():
     assert "output_size" in up.remedy
     assert resize.severity == "note"
     assert "unevenly" in resize.seen[0]
+
+
+def test_a_resize_that_is_returned_too_is_no_step_of_its_convolution_alone():
+    class Both(nn.Module):
+        def __init__(self, both):
+            super().__init__()
+            self.up, self.conv = nn.Upsample(scale_factor=2), nn.Conv2d(2, 2, 3, padding=1)
+            self.both = both
+
+        def forward(self, x):
+            x = self.up(x)
+            return (x, self.conv(x)) if self.both else self.conv(x)
+
+    (alone,), (both,) = (audit(Both(each), (1, 2, 8, 8)) for each in (False, True))
+    assert (alone.partner, alone.remedy[:16]) == ("conv", "fold_resize=True")
+    assert (both.partner, both.remedy) == (None, "")
+
+
+def test_border_of_a_convolution_as_large_as_the_picture_is_all_of_it():
+    model = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 9, padding=4))
+    assert audit(model, (1, 1, 2, 20))[0].border == (4, 8)
+
+
+def test_convolution_that_mirrors_its_border_sees_no_zeros():
+    conv = nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")
+    (row,) = audit(nn.Sequential(nn.Upsample(scale_factor=2), conv), (1, 1, 8, 8))
+    assert (row.partner, row.padding, row.border) == ("1", None, (0, 0))
+
+
+def test_pooling_that_enlarges_mixes_pixels_and_repeats_none_unevenly():
+    (row,) = audit(nn.AdaptiveAvgPool2d(12), (1, 1, 8, 8))
+    assert (row.mode, row.stride, row.severity) == ("area", (1.5, 1.5), "clean")
+
+
+def test_convolution_of_a_shared_resize_is_the_one_behind_its_first_call():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.Upsample(scale_factor=2)
+            self.one, self.other = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 5, 1)
+
+        def forward(self, x):
+            return self.other(self.up(self.one(self.up(x))))
+
+    (row,) = audit(Shared(), (1, 1, 4, 4))
+    assert (row.partner, row.calls, row.multiply_adds) == ("one", 2, 8 * 8 * 9 * 2)
+    up, conv = nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1)
+    (row,) = audit(nn.Sequential(up, conv, up, conv), (1, 1, 4, 4))
+    assert (row.partner, row.calls, row.multiply_adds) == ("1", 2, 8 * 8 * 9 + 16 * 16 * 9)
+
+
+def test_kernel_of_a_pruned_convolution_before_a_shuffle_is_the_one_in_use():
+    conv = nn.Conv2d(3, 16, 3)
+    prune.identity(conv, "weight")
+    with torch.no_grad():
+        conv.weight_orig.copy_(autoup.init.icnr_(nn.Conv2d(3, 16, 3), 2).weight)
+        nn.init.zeros_(conv.bias)
+    for size in None, (1, 3, 8, 8):
+        assert audit(nn.Sequential(conv, nn.PixelShuffle(2)), size)[0].spread < 1e-6
+
+
+def test_groups_of_a_convolution_behind_a_resize_are_counted():
+    model = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(4, 8, 3, padding=1, groups=2))
+    (row,) = audit(model, (1, 4, 5, 6))
+    assert (row.in_channels, row.out_channels, row.groups) == (4, 8, 2)
+    assert row.multiply_adds == 10 * 12 * 3 * 3 * 4 * 8 // 2
 
 
 def test_each_call_of_a_shared_layer_counts():

@@ -73,7 +73,7 @@ def test_same_findings_are_told_once():
     model = nn.Sequential(*(nn.ConvTranspose2d(1, 1, 3, 2, 1, 1) for _ in range(9)))
     text = str(audit(model))
     assert text.count("checkerboard") == 1
-    assert "9 in all" in text
+    assert "severe: 0, 1, 2, 3, 4, 5, 9 in all\n" in text
 
 
 @models.taken_from("monai")
@@ -96,6 +96,9 @@ def test_rows_are_a_sequence():
 
 
 def test_no_upsampling_is_a_clean_report():
+    assert [*audit(nn.Linear(16, 32), (2, 9, 16))] == [], "more features are no picture"
+    made = nn.Sequential(nn.Linear(2, 16), nn.Unflatten(1, (1, 4, 4)))
+    assert [*audit(made, (1, 2))] == [], "no picture was there that became larger"
     report = audit(nn.Linear(2, 2), (1, 2))
     assert report.clean
     assert str(report) == "Linear: no upsampling step found; clean."

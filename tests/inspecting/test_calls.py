@@ -19,8 +19,9 @@ def test_model_that_looks_at_numbers_runs_on_real_ones():
             self.kept = x.relu() if self.kept is None else self.kept
             return self.up(x) if float(self.kept.sum()) > -1 else x
 
-    model = Looks()
+    model, state = Looks(), torch.get_rng_state()
     assert audit(model, (1, 1, 8, 8))[0].out_size == (16, 16)
+    assert torch.equal(state, torch.get_rng_state())
     assert model.kept is None
 
 

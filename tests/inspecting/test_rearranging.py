@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import audit
+from autoup.inspecting import playback
 
 
 class Then(nn.Module):
@@ -136,6 +137,21 @@ def test_zeros_that_no_convolution_fills_are_severe():
     assert "zeros between the pixels" in row.seen[0]
 
 
+def test_zeros_filled_by_a_kernel_that_data_make_have_no_spread():
+    weight = torch.randn(8, 8, 3, 3)
+    model = Then(lambda x: F.conv2d(into_new(x, 2), weight * x.mean(), padding=1), 2)
+    (row,) = audit(model, (1, 2, 6, 6))
+    assert (row.kind, row.severity, row.spread) == ("zeros", "severe", None)
+
+
+@pytest.mark.parametrize("stride", [2, (1, 2)])
+def test_zeros_and_a_strided_convolution_are_no_transposed_one(stride):
+    model = Then(lambda x: into_new(x, 2), 2)
+    model.behind.stride = stride if stride != 2 else (2, 2)
+    (row,) = audit(model, (1, 2, 6, 6))
+    assert (row.kind, row.spread, row.kernel_size) == ("zeros", None, None)
+
+
 class Shuffle(nn.Module):
     """Channels spread over blocks of two different heights and widths, in an order of one's own."""
 
@@ -226,51 +242,66 @@ def test_pixels_that_are_moved_are_followed_where_one_offset_tells_all(act, offs
     assert found == (None if offset is None else tuple((each, each) for each in offset))
 
 
-class Tokens(nn.Module):
-    """Tokens that become pictures by a linear layer, as a masked autoencoder's do."""
-
-    def __init__(self, patch):
-        super().__init__()
-        self.patch = patch
-        self.embed = nn.Conv2d(3, 8, patch, patch)
-        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 3 * patch**2)
-
-    def forward(self, x):
-        x = self.embed(x)
+def test_pixels_that_were_tokens_in_between_are_a_shuffle():
+    def act(x):
         n, _, h, w = x.shape
-        x, p = self.head(self.norm(x.flatten(2).transpose(1, 2))), self.patch
-        x = x.reshape(n, h, w, p, p, 3).permute(0, 5, 1, 3, 2, 4)
-        return x.reshape(n, 3, h * p, w * p)
+        x = F.gelu(x.flatten(2).transpose(1, 2)).reshape(n, h, w, 2, 2, 2)
+        return x.permute(0, 5, 1, 3, 2, 4).reshape(n, 2, 2 * h, 2 * w)
+
+    (row,) = audit(Then(act, 2, shrinks=4), (1, 2, 6, 5))
+    assert (row.kind, row.stride, row.out_size) == ("shuffle", (2.0, 2.0), (12, 10))
 
 
-def test_patches_of_tokens_are_a_shuffle():
-    (row,) = audit(Tokens(4), (2, 3, 16, 24))
-    assert (row.kind, row.stride, row.out_size) == ("shuffle", (4.0, 4.0), (16, 24))
+def test_channels_may_be_cut_before_and_spread_behind_what_computes():
+    def act(x):
+        x = x.reshape(1, 2, 2, 2, 6, 7).relu()
+        return x.permute(0, 1, 4, 2, 5, 3).reshape(1, 2, 12, 14)
+
+    report = audit(Then(act, 2, shrinks=4), (1, 2, 6, 7))
+    (row,) = report
+    assert (row.kind, row.stride, row.out_size) == ("shuffle", (2.0, 2.0), (12, 14))
 
 
-class Expanding(nn.Module):
-    """A step of a Swin U-Net: tokens, twice as many along each axis, of fewer features."""
+def test_order_in_memory_is_not_warned_of():
+    torch.set_warn_always(True)
+    try:
+        (row,) = audit(Then(lambda x: by_expand(x, 2).transpose(2, 3), 2), (1, 2, 6, 7))
+    finally:
+        torch.set_warn_always(False)
+    assert row.kind == "repeat"
+
+
+def test_pixels_repeated_unevenly_are_not_called_clean():
+    places = torch.tensor([0, 0, 1, 2, 2, 3, 4, 4])
+    (row,) = audit(Then(lambda x: x.index_select(3, places), 2), (1, 2, 5, 5))
+    assert (row.kind, row.severity) == ("unknown", "unknown")
+    assert "enlarges by index_select" in row.seen[0]
+
+
+class Columns(nn.Module):
+    """Computes every column of a picture by itself."""
 
     def __init__(self):
         super().__init__()
-        self.expand, self.norm = nn.Linear(8, 16), nn.LayerNorm(4)
+        self.conv = nn.Conv2d(2, 2, 1)
 
     def forward(self, x):
-        n, _, h, w = x.shape
-        x = self.expand(x.flatten(2).transpose(1, 2)).view(n, h, w, 2, 2, 4)
-        x = x.permute(0, 1, 3, 2, 4, 5).reshape(n, 4 * h * w, 4)
-        return self.norm(x)
+        x, made = self.conv(x), torch.zeros_like(x)
+        for place in range(x.shape[-1]):
+            made[..., place] = x[..., place] * 2
+        return self.conv(made)
 
 
-def test_tokens_that_become_more_are_seen():
-    (row,) = audit(Expanding(), (1, 8, 6, 5))
-    assert (row.kind, row.severity) == ("shuffle", "note")
+@pytest.mark.parametrize("width", [20, 220])
+def test_columns_that_are_written_one_by_one_are_no_step(width):
+    assert [*audit(Columns(), (1, 2, 4, width))] == []
 
 
-def test_heads_of_attention_are_no_step():
-    model = nn.TransformerEncoderLayer(16, 4, batch_first=True)
-    assert [*audit(model, (2, 9, 16))] == []
-    assert [*audit(nn.MultiheadAttention(16, 4, batch_first=True), [(2, 9, 16)] * 3)] == []
+def test_runs_of_too_many_numbers_are_not_played_back(monkeypatch):
+    monkeypatch.setattr(playback, "_MOST", 8 * 12 * 12 - 1)
+    (row,) = audit(Then(lambda x: by_expand(x, 2), 2), (1, 2, 6, 6))
+    assert (row.kind, row.severity) == ("unknown", "unknown")
+    assert (row.stride, row.in_size, row.out_size) == ((1.0, 1.0), None, None)
 
 
 def test_playing_back_draws_no_numbers():

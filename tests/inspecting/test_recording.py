@@ -197,6 +197,14 @@ def test_data_that_leave_pytorch_are_not_called_clean(act):
     assert report.displaced is None
 
 
+class Told(nn.Module):
+    """A number that is told is no picture that leaves."""
+
+    def forward(self, x):
+        self.level = x.mean().numpy()
+        return x
+
+
 def test_constants_from_outside_are_no_data():
     class Blur(nn.Module):
         def forward(self, x):
@@ -204,6 +212,23 @@ def test_constants_from_outside_are_no_data():
             return F.conv2d(x, taps.view(1, 1, 1, 3).repeat(3, 1, 1, 1), groups=3)
 
     assert audit(Blur(), (1, 3, 8, 8)).clean
+    assert audit(nn.Sequential(nn.Conv2d(3, 3, 1), Told(), Blur()), (1, 3, 8, 8)).clean
+
+
+def test_numbers_that_come_back_are_no_pictures():
+    class Normalises(nn.Module):
+        def forward(self, x):
+            return x / torch.tensor(x.numpy().max())
+
+    assert [*audit(Normalises(), (1, 3, 8, 8))] == []
+
+    class Spreads(nn.Module):
+        def forward(self, x):
+            level = torch.tensor(x.numpy().max())
+            return F.interpolate(level.view(1, 1, 1, 1), size=x.shape[2:])
+
+    (row,) = audit(Spreads(), (1, 3, 8, 8))
+    assert (row.kind, row.out_size) == ("resize", (8, 8))
 
 
 def by_spectrum(x):
@@ -246,8 +271,12 @@ def test_output_that_nothing_seen_enlarges_is_unknown(act):
 
 
 def test_own_operators_that_enlarge_are_unknown():
-    (row,) = audit(By(lambda x: torch.kron(x, torch.ones(2, 2))), (1, 3, 8, 8))
-    assert "enlarges by kron" in row.seen[0]
+    for act in (
+        lambda x: torch.kron(x, torch.ones(2, 2)),
+        lambda x: torch.kron(input=x, other=torch.ones(2, 2)),
+    ):
+        (row,) = audit(By(act), (1, 3, 8, 8))
+        assert "enlarges by kron" in row.seen[0]
 
     @torch.library.custom_op("autoup_test::enlarge", mutates_args=())
     def enlarge(x: torch.Tensor) -> torch.Tensor:
@@ -293,19 +322,31 @@ def test_modulated_weights_are_followed():
     class Modulated(nn.Module):
         """A style scales the kernel, the picture is a constant."""
 
-        def __init__(self):
+        def __init__(self, kernel_size):
             super().__init__()
             self.start = nn.Parameter(torch.randn(1, 4, 4, 4))
-            self.weight = nn.Parameter(torch.randn(4, 4, 3, 3))
+            self.weight = nn.Parameter(torch.randn(4, 4, kernel_size, kernel_size))
             self.up = nn.ConvTranspose2d(4, 1, 2, 2)
 
         def forward(self, style):
             weight = self.weight * style[0, :, None, None, None]
             return self.up(F.conv_transpose2d(self.start, weight, stride=2))
 
-    first, second = audit(Modulated(), (1, 4))
+    first, second = audit(Modulated(3), (1, 4))
     assert (first.in_size, first.out_size, first.spread) == ((4, 4), (9, 9), None)
-    assert second.in_size == (9, 9)
+    assert (first.severity, second.in_size) == ("severe", (9, 9))
+    first, _ = audit(Modulated(4), (1, 4))
+    assert (first.severity, first.even) == ("note", True)
+    assert first.seen == ("phases not compared: its weights were not seen",)
+
+
+def test_input_of_a_convolution_is_its_first_argument_whatever_data_made():
+    start = torch.randn(1, 4, 8, 8)
+    act = By(lambda x: F.conv2d(start, WEIGHT * x.mean()))
+    calls = record(act, ((1, 3, 5, 5),)).calls
+    assert [call.shape for call in calls if call.name == "conv"] == [
+        (1, 3, 5, 5), (1, 4, 8, 8), (1, 4, 6, 6)
+    ]  # fmt: skip
 
 
 def into(x, *writers):
@@ -358,6 +399,7 @@ def test_gradients_of_convolutions_are_unknown_steps():
 def test_a_resize_of_one_axis_counts_whatever_becomes_of_the_other():
     (row,) = audit(By(lambda x: F.interpolate(x, size=(16, 4))), (1, 3, 8, 8))
     assert (row.kind, row.stride) == ("resize", (2.0, 0.5))
+    assert "2x0.5" in repr(row)
 
 
 def test_a_return_that_is_not_followed_is_not_called_clean():

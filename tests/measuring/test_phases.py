@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations
 import autoup
 from autoup import AutoConvTranspose2d, is_icnr, phase_spread
 from autoup.init import phase_equal_
+from autoup.measuring.phases import fold_norm
 
 DOUBLE = {"dtype": torch.float64}
 
@@ -164,6 +165,18 @@ def test_a_norm_between_convolution_and_shuffle_is_caught():
     bare = nn.BatchNorm2d(16, affine=False, track_running_stats=False)
     with pytest.raises(TypeError, match="without running statistics"):
         phase_spread(nn.Sequential(layer[0], bare, layer[2]))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+def test_norm_is_folded_as_pytorch_fuses_it(bias, affine):
+    conv, norm = nn.Conv2d(2, 4, 3, bias=bias, **DOUBLE), nn.BatchNorm2d(4, 0.5, affine=affine)
+    for each in [*norm.parameters(), norm.running_mean, norm.running_var]:
+        nn.init.uniform_(each, 0.5, 1.5)
+    fused = nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), norm.double().eval())
+    weight, shift = fold_norm(conv.weight, conv.bias, norm)
+    assert torch.allclose(weight, fused.weight)
+    assert torch.allclose(shift, fused.bias)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Convolution:
 
     def border(self) -> tuple[int, ...]:
         """Return the output pixels along each axis that see zeros of its padding."""
-        if self.padding is None or not self.plain or self._linear:
+        if self.padding is None or not self.plain:
             return (0,) * self.dims
         taps = [*zip(self.kernel_size, self.padding, self.dilation, strict=True)]
         sizes = [2 * p + 2 * d * (k - 1) + 4 for k, p, d in taps]

@@ -20,8 +20,6 @@ def read_other(site: Site) -> Upsampling:
     if site.kind == "fold" and site.calls[0].name == "fold":
         return _read_fold(site, site.calls[0])
     dims = max(1, len(site.calls[0].made) - 2)
-    if site.moved is not None and site.moved.stride:
-        dims = len(site.moved.stride)
     before, after = sizes_of(site, dims)
     known = len(before) == len(after) == dims
     stride = tuple(o / i for i, o in zip(before, after, strict=True)) if known else (1.0,) * dims
@@ -70,8 +68,8 @@ def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
 
 def _read_fold(site: Site, call: Call) -> Upsampling:
     """Read patches added up: as many taps reach a pixel as in a transposed convolution."""
-    given, dims = call.arguments, len(call.made) - 2
-    kernel = per_dim(kernel_of(call), dims)
+    given, kernel = call.arguments, kernel_of(call)
+    dims = len(kernel)
     stride, padding, dilation = (
         per_dim(given.get(name) or default, dims)
         for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
@@ -79,15 +77,16 @@ def _read_fold(site: Site, call: Call) -> Upsampling:
     axes = [*zip(kernel, stride, dilation, strict=True)]
     ranges = [overlap.phase_range(*axis) for axis in axes]
     even = all(least == most for least, most in ranges)
-    reach = zip(call.made[2:], axes, padding, strict=True)
+    reach = zip(call.made[-dims:], axes, padding, strict=True)
     counts = _even(dims)._replace(
         in_size=tuple((o + 2 * p - d * (k - 1) - 1) // s + 1 for o, (k, s, d), p in reach),
-        out_size=tuple(call.made[2:]),
+        out_size=tuple(call.made[-dims:]),
         phases=tuple(overlap.phase_taps(*axis) for axis in axes),
         even=even,
     )
     least, most = min(low for low, _ in ranges), max(high for _, high in ranges)
-    divided = len(call.users) == 1 and call.users[0].name in ("div", "true_divide", "__truediv__")
+    alone = len(call.users) == 1 and not call.returned
+    divided = alone and call.users[0].name in ("div", "true_divide", "__truediv__")
     verdict = Verdict(("phases not compared: what the patches stem from was not followed",), "note")
     if not even:
         said = f"uneven overlap of the patches, {least} to {most} a pixel along an axis"

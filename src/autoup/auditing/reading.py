@@ -25,8 +25,9 @@ from autoup.inspecting.sites import CONV, NORM, Site, has_numbers, is_quantised
 from autoup.measuring.phases import fold_norm, phase_sums, shuffle_spread, sums_spread
 from autoup.repairing.remedies import axes_of, plan_fold, plan_growth
 
-_ELEMENTWISE = {"relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid", "dropout",
-                "contiguous", "identity", "dropout2d", "selu", "mish"}  # fmt: skip
+_ELEMENTWISE = {"relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh",
+                "sigmoid", "logsigmoid", "hardtanh", "hardswish", "hardsigmoid", "softplus",
+                "softsign", "dropout", "dropout2d", "identity", "contiguous"}  # fmt: skip
 
 
 class Reader:
@@ -154,7 +155,8 @@ def _start_equal(site: Site) -> str:
         return ""  # Neighbouring channels start alike, and these are no neighbours.
     if conv.out_channels % (prod(site.split) * conv.groups):
         return "its groups give the phases of a channel different inputs: "
-    own = {"weight", "bias"} <= dict(conv.named_parameters(recurse=False)).keys()
+    names = {"weight"} if conv.bias is None else {"weight", "bias"}
+    own = names <= dict(conv.named_parameters(recurse=False)).keys()
     first = "" if own else ", before its weight norm, pruning or the like is put on"
     norm = any(isinstance(each, NORM) for each in site.between)
     return (
@@ -199,7 +201,7 @@ def _even_row(
     counts = Counts(
         in_size=None if before is None else tuple(before),
         out_size=None if after is None else tuple(after),
-        phases=tuple((k,) * int(s) for k, s in zip(taps, scale, strict=False)),
+        phases=tuple((k,) * max(1, int(s)) for k, s in zip(taps, scale, strict=False)),
         even=True,
         uncovered=(0,) * dims,
         border=tuple(s * each for s, each in zip(split, border, strict=False)),
@@ -265,7 +267,9 @@ def _shuffle_spread(site: Site, conv: Convolution | None) -> float | None:
 
 
 def _name(between: object) -> str:
-    return between if isinstance(between, str) else type(between).__name__.lower()
+    """Return the name of a function or of a module, without what the two write differently."""
+    name = between if isinstance(between, str) else type(between).__name__
+    return name.lower().replace("_", "")
 
 
 def _is_one_for_all(between: object) -> bool:

@@ -53,7 +53,8 @@ def judge(
     for names in groups.values():
         axis = axes[AXES[len(axes)].index(names[0])]
         flawed = flaws(axis, names, smoothness, scale=scale, hidden=hidden)
-        seen += _seen(axis, flawed, sized, signal=len(axes) == 1, filled=hidden if blurs else "")
+        told = _seen(axis, flawed, sized, signal=len(axes) == 1, filled=hidden if blurs else "")
+        seen += [each for each in told if each not in seen]
     even = all(axis.even for axis in axes)
     uncovered = any(_lost(axis, sized) for axis in axes if min(axis.phases) or not blurs)
     if (not even and not balanced and not blurs) or uncovered:

@@ -23,11 +23,9 @@ _SIGNATURES = {
                     "output_padding", "groups"),
     "linear": ("input", "weight", "bias"),
     "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
-    "upsample_linear": ("input", "output_size", "align_corners"),
+    "upsample_smooth": ("input", "output_size", "align_corners"),
     "pixel_shuffle": ("input", "upscale_factor"),
     "fold": ("input", "output_size", "kernel_size", "dilation", "padding", "stride"),
-    "grid_sample": ("input", "grid", "mode", "padding_mode", "align_corners"),
-    "transpose": ("input", "dim0", "dim1"),
     "pad": ("input", "pad", "mode", "value"),
     "avg_pool": ("input", "kernel_size", "stride", "padding"),
     "max_pool": ("input", "kernel_size", "stride", "padding", "dilation"),
@@ -38,7 +36,7 @@ _ALIASES = {
     "adaptive_avg_pool": "adaptive_pool", "_adaptive_avg_pool": "adaptive_pool",
     "adaptive_max_pool": "adaptive_pool", "max_pool_with_indices": "max_pool",
     "adaptive_max_pool_with_indices": "adaptive_pool", "constant_pad_nd": "pad",
-    "reflection_pad": "pad", "replication_pad": "pad", "upsample": "interpolate",
+    "reflection_pad": "pad", "replication_pad": "pad",
 }  # fmt: skip
 _PARAMETERS = {"self": "input", "padding": "pad"}
 _UPSAMPLE = re.compile("_*upsample_(nearest_exact|nearest|linear|bilinear|bicubic|trilinear)(_aa)?")
@@ -153,7 +151,7 @@ def read_call(
     name, axes = (whole.replace(digit[0], "", 1), int(digit[1])) if digit else (whole, None)
     mode, signature = _UPSAMPLE.fullmatch(name), name
     if mode is not None:
-        name, signature = "interpolate", "upsample_linear" if "linear" in name else ""
+        name, signature = "interpolate", "" if "nearest" in name else "upsample_smooth"
     name = _ALIASES.get(name, name)
     given = _bind(function, _SIGNATURES.get(signature if mode else name, ()), args, kwargs)
     if mode is not None:
@@ -161,12 +159,9 @@ def read_call(
     if name == "convolution" and "weight" in given:
         name = "conv_transpose" if given["transposed"] else "conv"
         axes = given["weight"].ndim - 2
-    if name == "permute":  # As numbers or as one sequence.
-        dims = kwargs.get("dims", args[1:])
-        given["dims"] = dims[0] if len(dims) == 1 and isinstance(dims[0], Sequence) else dims
-    if name in ("interpolate", "adaptive_pool") and axes is None:
+    if name == "interpolate":
         axes = ndim - 2
-    return name, 2 if name == "pixel_shuffle" else axes, given
+    return name, 2 if name in ("pixel_shuffle", "fold") else axes, given
 
 
 def name_of(function: Any) -> str:

@@ -155,8 +155,7 @@ def _ends_in_features(end: Call, roots: Sequence[Slot]) -> bool:
     if len(end.made) != 3 or any(name in _FIRST for name in readers):
         return False
     pictures = all(len(slot.shape) > 3 for slot in roots)  # Which became tokens.
-    made_of = end.sources[0] if end.sources else None
-    return pictures or (not readers and _has_features_last(made_of))
+    return pictures or (not readers and _has_features_last(roots[0].call))
 
 
 def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
@@ -168,6 +167,38 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
     chosen = torch.linspace(0, played.shape[channel] - 1, _CHANNELS).long().unique()
     numbers = played[:1].index_select(channel, chosen).long() - 1
     places, _, which = _decode(numbers, roots, played.ndim)
+    held = int((places >= 0).sum()) // len(chosen)
+    kind, stride, first, places = _read_axes(
+        numbers,
+        places,
+        which,
+        spatial,
+        held <= sum(_places_of(slot, played.ndim) for slot in roots),
+    )
+    root = _main_root(roots, which)
+    known = not _has_features_last(root.call) and len(root.shape) == played.ndim and not last
+    channels: tuple[tuple[int, ...], ...] = ()
+    if kind == "shuffle" and not last:
+        channels = _phases(played[:1], roots, stride, first)
+    in_size = tuple(n // s for n, s in zip(size, stride, strict=True))
+    offset: tuple[int, ...] = ()
+    if known:
+        in_size = root.shape[2:]
+    if known and kind != "unknown":
+        offset = _offsets(places, in_size, stride, first, spaced=kind == "zeros")
+        if kind == "move" and not _are_moved(places, in_size, offset):
+            offset = ()
+        size = tuple(n * s for n, s in zip(in_size, stride, strict=True))
+    return Rearrangement(kind, root.call, tuple(stride), offset, size, in_size, channels)
+
+
+def _read_axes(
+    numbers: Tensor, places: Tensor, which: Tensor, spatial: Sequence[int], fills: bool
+) -> tuple[str, list[int], list[int], Tensor]:
+    """Return the kind, stride and first pixel along each axis, and the places without zeros.
+
+    ``fills`` tells whether there are pixels enough for a picture that is put together of parts.
+    """
     stride, first, kinds = [1] * len(spatial), [0] * len(spatial), set[str]()
     for number, axis in enumerate(spatial):
         if (spaced := _spaced(places, axis)) is not None:
@@ -185,28 +216,11 @@ def _read(end: Call, roots: Sequence[Slot], played: Tensor) -> Rearrangement:
         elif step == 0:
             kinds.add("unknown")
     holes = any(_has_holes(places, axis) for axis in spatial)
-    held = int((places >= 0).sum()) // numbers.shape[channel]
-    laid_out = held <= sum(_places_of(slot, played.ndim) for slot in roots)
-    if "unknown" in kinds and laid_out and not holes:  # Parts of a picture, side by side.
-        kinds = set()
-    if not kinds and holes:
-        kinds.add("unknown")
-    kind = kinds.pop() if len(kinds) == 1 else "unknown" if kinds else "move"
-    root = _main_root(roots, which)
-    known = not _has_features_last(root.call) and len(root.shape) == played.ndim and not last
-    channels: tuple[tuple[int, ...], ...] = ()
-    if kind == "shuffle" and not last:
-        channels = _phases(played[:1], roots, stride, first)
-    in_size = tuple(n // s for n, s in zip(size, stride, strict=True))
-    offset: tuple[int, ...] = ()
-    if known:
-        in_size = root.shape[2:]
-    if known and kind != "unknown":
-        offset = _offsets(places, in_size, stride, first, spaced=kind == "zeros")
-        if kind == "move" and not _are_moved(places, in_size, offset):
-            offset = ()
-        size = tuple(n * s for n, s in zip(in_size, stride, strict=True))
-    return Rearrangement(kind, root.call, tuple(stride), offset, size, in_size, channels)
+    if "unknown" in kinds and fills and not holes:  # Parts of a picture, side by side.
+        kinds = set[str]()
+    if not kinds:
+        return "unknown" if holes else "move", stride, first, places
+    return kinds.pop() if len(kinds) == 1 else "unknown", stride, first, places
 
 
 def _decode(numbers: Tensor, roots: Sequence[Slot], ndim: int) -> tuple[Tensor, Tensor, Tensor]:
