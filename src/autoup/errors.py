@@ -35,7 +35,9 @@ kernel_size=4 (stride=3); or leave kernel_size unpinned.
 
 
 class ArtifactWarning(UserWarning):
-    """The solved layer has output padding, uneven overlap, uncovered pixels or the wrong scale.
+    """A layer that was solved, mirrored or repaired is not clean, or could not be repaired.
+
+    It has output padding, uneven overlap, uncovered pixels or the wrong scale.
 
     The scale is wrong where the ends of the picture lie more than two input pixels from their
     place; a mirror is not warned of it. What the message suggests has been tried.

@@ -56,7 +56,7 @@ def test_misplaced_output_is_told_without_output_padding_too():
     report = audit(model, (1, 1, 32, 32))
     assert report.clean
     assert report.displaced == ((0.5, 0.5), (0.5, 0.5))
-    assert "it lies 0.5 px toward the bottom and right" in str(report)
+    assert "The output lies 0.5 px toward the bottom and right" in str(report)
 
 
 @pytest.mark.parametrize(("padding", "ends", "sides"), [
@@ -67,7 +67,7 @@ def test_misplaced_output_is_told_without_output_padding_too():
 def test_scale_that_is_no_ratio_of_the_sizes_is_told(padding, ends, sides):
     text = str(audit(nn.ConvTranspose2d(1, 1, 10, 2, padding), (1, 1, 30, 30)))
     said = " ".join(text.split())
-    assert f"the ends of the input lie {ends} from where the ratio" in said
+    assert f"the ends of the input lie {ends} from where that" in said
     assert f"puts them, {sides}." in said
 
 

@@ -21,7 +21,7 @@ def test_layers_of_the_wrong_scale_are_not_clean(i, o):
     assert report.displaced == ((layer.solutions[0].shift,) * 2,) * 2
     side = "outward" if stretch > 0 else "inward"
     assert (
-        f"Its scale is another matter: the ends of the input lie {three_digits(abs(stretch))} px"
+        f"not the ratio of the sizes: the ends of the input lie {three_digits(abs(stretch))} px"
         in str(report)
     )
     assert side in str(report)

@@ -245,7 +245,7 @@ def by_spectrum(x):
 def test_products_and_spectra_that_enlarge_are_unknown(act, name):
     (row,) = audit(By(act), (1, 3, 8, 8))
     assert (row.kind, row.severity) == ("unknown", "unknown")
-    assert f"enlarges by {name}, and how was not understood" in row.seen[0]
+    assert f"enlarges by {name}, in a way that was not understood" in row.seen[0]
 
 
 @pytest.mark.parametrize("act", [

@@ -1,4 +1,4 @@
-"""Find every upsampling step of a model and say what is wrong with it."""
+"""Find the upsampling steps of a model and say what is wrong with them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import isnan, prod
 from typing import Any
 
+import torch
 from torch import nn
 
 from autoup.auditing.others import read_other
@@ -18,6 +19,7 @@ from autoup.auditing.verdict import BALANCED
 from autoup.errors import Refusal
 from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import check_module, copy_model, evaluate, hooks_of
+from autoup.inspecting.modules import modules_by_path
 from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements
 from autoup.inspecting.recorder import grows
 from autoup.inspecting.recording import Recording, record
@@ -32,7 +34,7 @@ _WITHOUT_PERIOD = ("sample", "unknown")
 
 
 def audit(model: nn.Module, input_size: Sequence[Any] | None = None) -> AuditReport:
-    """Find every upsampling step of a model and tell what a viewer will see of it.
+    """Find the upsampling steps of a model and tell what a viewer will see of them.
 
     Steps are transposed convolutions of any subclass or parametrisation, ``PixelShuffle`` with the
     convolution before it, and ``Upsample`` with the convolution behind it. With ``input_size``
@@ -118,7 +120,7 @@ def _look(
     report = AuditReport(name, tuple(rows), notes=_notes(sites, model, twin, recording))
     if calls is None:
         return report, []
-    if rows:
+    if any(row.multiply_adds is not None for row in rows):
         report = replace(report, multiply_adds=sum(row.multiply_adds or 0 for row in rows))
     ways = _ways(calls, sites, rows)
     last, dims = _find_output(calls, ways)
@@ -275,6 +277,12 @@ def _notes(
         notes.append(
             "Without input_size functions (interpolate, conv_transpose2d) and sizes do not show."
         )
+        if scripted := [path for path, each in modules_by_path(twin).items()
+                        if isinstance(each, torch.jit.ScriptModule)]:  # fmt: skip
+            notes.append(
+                f"Without input_size what torch.jit compiled is not looked into: {scripted[0]}"
+                f"{', and others' if len(scripted) > 1 else ''}."
+            )
         return tuple(notes)
     if hooks := hooks_of(model):
         notes.append(f"Forward hooks were left out: {len(hooks)}. What they change was not seen.")

@@ -28,7 +28,8 @@ def read_other(site: Site) -> Upsampling:
     counts = _even(dims)._replace(
         in_size=tuple(before) if known else None, out_size=tuple(after) if after else None
     )
-    return make_row(site, _bare(stride), counts, _verdict(site, stride), None, 0)
+    products = None if site.kind == "unknown" else 0
+    return make_row(site, _bare(stride), counts, _verdict(site, stride), None, products)
 
 
 def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
@@ -60,7 +61,7 @@ def _verdict(site: Site, stride: tuple[float, ...]) -> Verdict:
         seen = "what the model returns was not seen to stem from its input"
         return Verdict((seen,), "unknown")
     name = site.calls[0].name.strip("_").replace("fft_", "fft.").replace("write", "copy")
-    seen = f"it enlarges by {name}, and how was not understood"
+    seen = f"it enlarges by {name}, in a way that was not understood"
     if site.calls[0].name == "output":
         seen = "the output is larger than the input, and nothing was seen that enlarges"
     return Verdict((seen,), "unknown", "nothing; measure_grid measures what it does to pictures")

@@ -31,16 +31,18 @@ class AuditReport:
         rows: One per step, in the order of the forward pass, or of the model without one.
         input_size: Sizes of the inputs; None without a forward pass.
         multiply_adds: Of all steps in one forward pass; None without one.
-        drift: Shifts of all steps added up to the output, in its pixels, one per axis; None
-            without a forward pass or an output of as many axes. Each counts from the centre of
+        drift: Shifts of the upsampling steps alone, added up to the output, in its pixels, one per
+            axis, negative toward the start; None without a forward pass, without an output of as
+            many axes, or where it cannot be followed. Each counts from the centre of
             its own layer: a strided convolution before it can undo it, as ``k3 s2 p1`` undoes
             what ``k3 s2 p1`` with output padding 1 shifts.
-        displaced: How far the middle of the input lies off the middle of the output, convolutions,
-            pools and padding of the whole model counted, in pixels of the output: for each axis the
-            least and the most of all ways through the model; None where it cannot be followed.
-        stretched: How far the ends of the input lie outside of where an enlargement by the ratio
-            of the sizes puts them, in pixels of the output, one per axis: a scale that is not
-            that ratio, as cropping brings about; None likewise.
+        displaced: Where the middle of the input comes to lie in the output, less the output's own
+            middle, in its pixels, negative toward the start; convolutions, pools and padding of the
+            whole model counted. For each axis the least and the most of all ways through the model;
+            None where it cannot be followed.
+        stretched: How far the ends of the input lie outside (negative: inside) of where an
+            enlargement by the ratio of the sizes puts them, in pixels of the output, one per
+            axis: a scale that is not that ratio, as cropping brings about; None likewise.
         constants: The grid in the output on constant inputs; None where it was not measured.
         notes: What the audit could not look at.
 
@@ -63,7 +65,7 @@ class AuditReport:
 
     @property
     def clean(self) -> bool:
-        """Whether no step is uneven, shifted or leaves pixels uncovered."""
+        """Whether no row is ``"unknown"``, ``"warning"`` or ``"severe"``; notes do not count."""
         return not self.findings
 
     @property
@@ -148,12 +150,14 @@ class AuditReport:
                 f"{_lies(self.displaced)}"
             )
         elif self.displaced is not None and any(map(any, self.displaced)):
-            said.append(_lies(self.displaced))
+            said.append(
+                _lies(self.displaced).replace("With the whole model counted, it", "The output")
+            )
         if self.stretched is not None and any(self.stretched):
             ends = join_axes([three_digits(abs(each)) for each in self.stretched])
             said.append(
-                f"Its scale is another matter: the ends of the input lie {ends} "
-                f"{unit(len(self.stretched))} from where the ratio of the sizes puts them, "
+                f"Its scale is not the ratio of the sizes: the ends of the input lie {ends} "
+                f"{unit(len(self.stretched))} from where that puts them, "
                 f"{_sides(self.stretched)}."
             )
         if self.constants is not None:

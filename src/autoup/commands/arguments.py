@@ -42,7 +42,7 @@ _MODEL = """\
 MODEL is MODULE:NAME or FILE.py:NAME. NAME is a model, or a class or function that makes
 one when it is called without arguments. Importing it runs its code."""
 _AUDIT = f"""\
-Find every upsampling step of a model: transposed convolutions, PixelShuffle, Upsample.
+Find the upsampling steps of a model: transposed convolutions, PixelShuffle, Upsample.
 
   python -m autoup audit torch.nn:ReLU
   python -m autoup audit models/generator.py:build --input-size 1 64 8 8

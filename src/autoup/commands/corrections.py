@@ -70,5 +70,5 @@ def _nearest_option(word: str, options: Collection[str]) -> str:
     name, equals, value = word.partition("=")
     if not name.startswith("--") or name in options:
         return word
-    near = get_close_matches(name.replace("_", "-"), options, 1)
+    near = get_close_matches(name.replace("_", "-"), {*options} - {"--help"}, 1)
     return (near[0] if near else name) + equals + value

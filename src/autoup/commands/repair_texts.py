@@ -85,7 +85,8 @@ def proof(changed: bool, sizes: Sizes | None, smoothness: int | None) -> str:
     if sizes is None:
         return fill(
             "Nothing was proved: with --input-size both models run on random input and must agree, "
-            "and functions such as interpolate are seen too.",
+            "functions such as interpolate are seen too, and so is a layer that is called with "
+            "output_size, which may refuse sizes that it took before.",
             _TEXT,
         )
     if not changed:

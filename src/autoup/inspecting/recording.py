@@ -94,8 +94,8 @@ def _explain(error: Exception, twin: nn.Module, sizes: InputSizes) -> str:
     return (
         f"model refuses an input of input_size={shown(sizes)}"
         f"{place(error, modules_by_path(twin))}: {type(error).__name__}: {first_line(error)}. "
-        f"Pass a size for which model({inputs}) runs; where it takes something else, wrap it in a "
-        "module that makes that from a tensor."
+        f"Pass a size at which the model runs, here model({inputs}); where it takes something "
+        "else, wrap it in a module that makes that from a tensor."
     )
 
 

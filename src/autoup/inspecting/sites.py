@@ -100,8 +100,11 @@ def find_sites(
     found = _from_calls(model, calls or (), moved)
     seen = {site.module for site in found}
     before, after = _neighbours(modules)
+    ran = {call.path for call in calls or ()}
     for module, path in modules.items():
         kind = kind_of(module)
+        if kind == "resize" and path in ran:  # It makes nothing larger here.
+            continue
         if kind and module not in seen:
             site = Site(kind, path, module)
             if calls is None:

@@ -195,7 +195,8 @@ class Solution:
         if s * i == o:
             return f"{s}, the ratio of the sizes"
         far = f"the ends lie {three_digits(self.displacement)} px from their place"
-        return f"{s} for a ratio of {o / i:.3g}: {far}"
+        wrong = "wrong, " if self.wrong_scale else ""
+        return f"{wrong}{s} for a ratio of {o / i:.3g}: {far}"
 
     def _overlap(self) -> str:
         fewest, most = self._phase_range()
