@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import audit
+from autoup.inspecting.recording import record
 
 
 def test_model_that_looks_at_numbers_runs_on_real_ones():
@@ -23,6 +24,39 @@ def test_model_that_looks_at_numbers_runs_on_real_ones():
     assert audit(model, (1, 1, 8, 8))[0].out_size == (16, 16)
     assert torch.equal(state, torch.get_rng_state())
     assert model.kept is None
+
+
+def test_functions_have_the_path_of_the_module_that_is_known_and_runs():
+    class Raises(nn.Module):
+        def forward(self, _):
+            raise ArithmeticError
+
+    class Makes(nn.Module):
+        def forward(self, x):
+            return nn.ConvTranspose2d(1, 1, 2, 2)(x)
+
+    class Tries(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.raises, self.makes = Raises(), Makes()
+
+        def forward(self, x):
+            try:
+                return self.raises(x)
+            except ArithmeticError:
+                return self.makes(x).relu()
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tries = Tries()
+
+        def forward(self, x):
+            return F.interpolate(self.tries(x), scale_factor=2)
+
+    for real, inner in (True, "tries"), (False, "tries.raises"):  # PyTorch does not tell.
+        calls = record(Outer(), ((1, 1, 4, 4),), real=real).calls
+        assert [call.path for call in calls] == ["tries.makes", inner, ""]
 
 
 def test_forward_that_raises_names_layer_and_size():

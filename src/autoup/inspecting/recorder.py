@@ -295,6 +295,7 @@ class Recorder:
         self._paths.append(self._modules.get(id(module), self._paths[-1]))
         self._running.append(module)
 
-    def _leave(self, *_: Any) -> None:
+    def _leave(self, module: nn.Module, *_: Any) -> None:
+        while self._running.pop() is not module:  # It raised, and PyTorch may tell nobody.
+            self._paths.pop()
         self._paths.pop()
-        self._running.pop()
