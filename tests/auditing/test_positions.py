@@ -136,6 +136,19 @@ def test_ways_of_different_scales_or_inputs_are_not_called_one():
     assert audit(Joined(cut, cut), sizes[:1] * 2).displaced == ((0.0, 0.0),) * 2
 
 
+@pytest.mark.parametrize("kernel_size", [3, 4, (5, 2)])
+def test_padding_to_the_same_size_is_where_pytorch_puts_it(kernel_size):
+    conv = nn.Conv2d(1, 1, kernel_size, padding="same")
+    pads = nn.ConstantPad2d(conv._reversed_padding_repeated_twice, 0.0)
+    by_hand = nn.Sequential(pads, nn.Conv2d(1, 1, kernel_size))
+    found, wanted = (
+        audit(nn.Sequential(each, nn.ConvTranspose2d(1, 1, 4, 2, 1)), (1, 1, 9, 9))
+        for each in (conv, by_hand)
+    )
+    assert found.displaced == wanted.displaced
+    assert found.displaced[0] == ((-1.0, -1.0) if kernel_size == 4 else (0.0, 0.0))
+
+
 @pytest.mark.parametrize("act", [
     lambda x: x[..., :4].mul_(2), lambda x: x[..., :4].__imul__(2), lambda x: x[..., 4:].relu_(),
     lambda x: torch.ops.aten.mul_.Scalar(x[..., :4], 2),

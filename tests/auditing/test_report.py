@@ -102,3 +102,4 @@ def test_no_upsampling_is_a_clean_report():
     report = audit(nn.Linear(2, 2), (1, 2))
     assert report.clean
     assert str(report) == "Linear: no upsampling step found; clean."
+    assert str(audit(nn.Linear(2, 2))).startswith("Linear: no upsampling layer found.\n")

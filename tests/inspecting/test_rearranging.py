@@ -144,6 +144,14 @@ def test_zeros_filled_by_a_kernel_that_data_make_have_no_spread():
     assert (row.kind, row.severity, row.spread) == ("zeros", "severe", None)
 
 
+def test_zeros_filled_by_taps_that_are_made_in_the_forward_pass_are_looked_at():
+    def act(x):
+        return F.conv2d(into_new(x, 2), torch.ones(8, 1, 2, 2), groups=8)
+
+    (row,) = audit(Then(act, 2), (1, 2, 6, 6))
+    assert (row.kind, row.severity, row.spread) == ("zeros", "clean", 0.0)
+
+
 @pytest.mark.parametrize("stride", [2, (1, 2)])
 def test_zeros_and_a_strided_convolution_are_no_transposed_one(stride):
     model = Then(lambda x: into_new(x, 2), 2)

@@ -44,6 +44,20 @@ def test_shuffle_by_hand_is_found_and_a_blur_behind_it_seen():
         assert row.spread == 0 if blurred else row.spread > 0.005
 
 
+def test_neighbours_are_those_of_a_chain_and_of_the_first_of_several():
+    class Skips(nn.Sequential):
+        def forward(self, x):
+            return self[2](self[0](x)) + self[1](x)
+
+    parts = nn.Conv2d(3, 16, 3), nn.Conv2d(3, 4, 3), nn.PixelShuffle(2)
+    assert audit(Skips(*parts))[0].partner is None
+    assert audit(nn.Sequential(nn.Sequential(*parts[:1]), parts[2]))[0].partner == "0.0"
+    up, one, other = nn.Upsample(scale_factor=2), nn.Conv2d(1, 2, 3), nn.Conv2d(2, 1, 3)
+    for size in None, (1, 1, 8, 8):
+        model = nn.Sequential(nn.Sequential(up, one), nn.Sequential(up, other))
+        assert audit(model, size)[0].partner == "0.1"
+
+
 class ByHand(nn.Module):
     """A shuffle of blocks of 2 written as a pattern of dimensions, phases called p and q."""
 
