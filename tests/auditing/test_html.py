@@ -6,6 +6,7 @@ from support.oracle import count_coverage
 from torch import nn
 
 from autoup import audit
+from autoup.auditing.report import drawings
 
 
 def test_html_escapes_names_and_closes_its_tags():
@@ -28,3 +29,12 @@ def test_html_escapes_names_and_closes_its_tags():
 
     Checker().feed(page.replace("/>", ">"))
     assert not stack
+
+
+def test_only_transposed_convolutions_are_drawn_by_their_taps():
+    up, conv = nn.ConvTranspose2d(1, 1, 3, 2), nn.Conv2d(1, 1, 3, padding=1)
+    rows = audit(nn.Sequential(up, nn.Upsample(scale_factor=2), conv))
+    assert [(row.kind, row.padding, len(drawings(row))) for row in rows] == [
+        ("transposed", (0, 0), 1),
+        ("resize", (1, 1), 0),
+    ]
