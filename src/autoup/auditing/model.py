@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from math import isnan, prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -28,7 +27,10 @@ from autoup.inspecting.sites import Site, find_sites, is_quantised
 from autoup.measuring.constant_inputs import ConstantGrid, measure_constants
 from autoup.progress import steps
 
-Way = list[tuple[Fraction, ...]]
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+Way = list[tuple["Fraction", ...]]
 
 _WITHOUT_PERIOD = ("sample", "unknown")
 
@@ -175,6 +177,8 @@ def _ways(
     Where several ways meet, the one that enlarges most counts, among tensors of as many dimensions
     as any there has: the rest is broadcast.
     """
+    from fractions import Fraction  # Loads what few need.
+
     strides = {
         call: tuple(Fraction(s).limit_denominator(64) for s in row.stride)
         for site, row in zip(sites, rows, strict=True)
@@ -249,6 +253,8 @@ def _periods(way: Way, rows: Sequence[Upsampling]) -> list[tuple[int, ...]]:
     Those are the numerators of the products of the last strides to it, and since other ways may
     meet there, the strides of all steps.
     """
+    from fractions import Fraction
+
     found: list[tuple[Fraction, ...]] = []
     for stride in reversed(way):
         if found and len(stride) != len(found[-1]):

@@ -9,7 +9,6 @@ and the largest are kept.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from math import isnan, nan, prod
 
@@ -188,6 +187,8 @@ def _sample(call: Call, axis: int, i: int, o: int) -> tuple[float, float]:
     A scale that was given counts more than the sizes. The nearest pixel lies off by the mean of
     what rounding takes, over a period.
     """
+    from fractions import Fraction  # Loads what few need.
+
     given, scale = call.arguments, call.arguments.get("scale_factor")
     step = Fraction(i, o)
     if scale is not None and not given.get("recompute_scale_factor"):
