@@ -279,7 +279,8 @@ def draw_border() -> None:
 def draw_scale() -> None:
     """A size far from a multiple: twice the size with the border cut off."""
     face = photograph(40)
-    layer = AutoConvTranspose2d(1, 1, 40, 60)
+    with warnings.catch_warnings(action="ignore", category=autoup.ArtifactWarning):
+        layer = AutoConvTranspose2d(1, 1, 40, 60)
     k = layer.kernel_size[0]
     tent = torch.zeros(k, dtype=torch.double)
     tent[k // 2 - 2 : k // 2 + 2] = torch.tensor([0.25, 0.75, 0.75, 0.25])
