@@ -1,5 +1,7 @@
 """Functions and the operators beneath them: whatever way a step is called, it is seen."""
 
+from threading import Event, Thread
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,15 @@ class Step(torch.autograd.Function):
     @staticmethod
     def forward(_, x):
         return F.conv_transpose2d(x, WEIGHT, stride=2)
+
+
+class Act(nn.Module):
+    def __init__(self, act):
+        super().__init__()
+        self.act = act
+
+    def forward(self, x):
+        return self.act(x)
 
 
 class By(nn.Module):
@@ -410,6 +421,56 @@ def test_a_return_that_is_not_followed_is_not_called_clean():
     report = audit(Maps(), (1, 3, 8, 8))
     assert not report.clean
     assert "not seen to stem from its input" in report[0].seen[0]
+
+
+def test_returns_of_unseen_origin_beside_others_are_told():
+    class Two(nn.Module):
+        def forward(self, x):
+            return x.relu(), torch.vmap(lambda y: y.repeat_interleave(2, 1))(x), torch.ones(3)
+
+    assert "Of 1 of the tensors that it returns no origin was seen." in str(
+        audit(Two(), (1, 3, 8, 8))
+    )
+
+
+class Waits(nn.Module):
+    """A module of another model, which another thread runs until it is told to end."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.end, self.failed = Event(), Event(), []
+
+    def forward(self):
+        self.begun.set()
+        self.end.wait(60)
+
+    def work(self):
+        try:
+            self()
+        except Exception as error:
+            self.failed.append(error)
+
+
+def test_modules_that_run_in_other_threads_are_left_alone():
+    other = Waits()
+    thread = Thread(target=other.work)
+
+    def begin(x):
+        if not thread.is_alive():
+            thread.start()
+            other.begun.wait(60)
+        return x
+
+    def end(x):
+        other.end.set()
+        thread.join()
+        return x
+
+    model = nn.Sequential(
+        Act(begin), nn.ConvTranspose2d(3, 1, 2, 2), Act(end), nn.Upsample(scale_factor=2)
+    )
+    assert [call.path for call in record(model, ((1, 3, 8, 8),)).calls] == ["1", "3"]
+    assert other.failed == []
 
 
 def test_hooks_are_told_of():

@@ -290,6 +290,8 @@ def _notes(
                 f"{', and others' if len(scripted) > 1 else ''}."
             )
         return tuple(notes)
+    if recording.unseen and not recording.lost:
+        notes.append(f"Of {recording.unseen} of the tensors that it returns no origin was seen.")
     if hooks := hooks_of(model):
         notes.append(f"Forward hooks were left out: {len(hooks)}. What they change was not seen.")
     if missed := [site.path for site in sites if not site.calls]:

@@ -7,6 +7,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import prod
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -101,6 +102,7 @@ class Recorder:
         self._inside: list[tuple[Any, Sequence[Any], Mapping[str, Any]]] | None = None
         self._left = False
         self.writes = self.lost = False
+        self.unseen, self._thread = 0, get_ident()
         self._parameters = {_memory_of(each) for each in twin.parameters()} - {0}
         for each in tensors_of(twin):
             self._fixed[each] = True
@@ -115,6 +117,7 @@ class Recorder:
         tensors = [*leaves(returned)]
         slots = [self._slots[each] for each in tensors if each in self._slots]
         self.lost = bool(tensors) and not slots
+        self.unseen = sum(each not in self._slots and each not in self._fixed for each in tensors)
         for slot in slots:
             if slot.call is not None:
                 slot.call.returned = True
@@ -292,10 +295,14 @@ class Recorder:
                 each.remove()
 
     def _enter(self, module: nn.Module, _: Any) -> None:
+        if get_ident() != self._thread:  # The hooks are PyTorch's own, and others may be at work.
+            return
         self._paths.append(self._modules.get(id(module), self._paths[-1]))
         self._running.append(module)
 
     def _leave(self, module: nn.Module, *_: Any) -> None:
+        if get_ident() != self._thread:
+            return
         while self._running.pop() is not module:  # It raised, and PyTorch may tell nobody.
             self._paths.pop()
         self._paths.pop()

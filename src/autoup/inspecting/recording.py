@@ -45,25 +45,24 @@ class Recording:
     Args:
         calls: In order.
         still: Names of functions that enlarged what stems from no input, as position embeddings.
-        real: Whether tensors had numbers.
         writes: Whether the model writes into its own Parameters.
         lost: Whether nothing that it returned was seen to stem from an input.
+        unseen: How many tensors it returned of which it was not seen what they stem from.
     """
 
     calls: list[Call] = field(default_factory=list[Call])
     still: list[str] = field(default_factory=list[str])
-    real: bool = False
     writes: bool = False
     lost: bool = False
+    unseen: int = 0
 
 
-def record(model: nn.Module, sizes: InputSizes, *, real: bool = False) -> Recording:
+def record(model: nn.Module, sizes: InputSizes) -> Recording:
     """Return what one forward pass does.
 
     Args:
         model: Of which copies run.
         sizes: Of its inputs.
-        real: Whether to run with numbers at once.
 
     Raises:
         ValueError: The forward pass raises.
@@ -72,7 +71,7 @@ def record(model: nn.Module, sizes: InputSizes, *, real: bool = False) -> Record
         >>> [call.name for call in record(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),)).calls]
         ['conv']
     """
-    if not real and dtype_and_device(model)[1].type != "meta":
+    if dtype_and_device(model)[1].type != "meta":
         try:
             shared = [*model.parameters()]
             return attempt(model, lambda twin: _record(twin, sizes, real=False), shared, "model")
@@ -112,7 +111,9 @@ def _record(twin: nn.Module, sizes: InputSizes, *, real: bool = True) -> Recordi
         with _Operators(recorder), _Functions(recorder):
             returned = twin(*inputs)
     recorder.finish(returned)
-    return Recording(recorder.calls, recorder.still, real, recorder.writes, recorder.lost)
+    return Recording(
+        recorder.calls, recorder.still, recorder.writes, recorder.lost, recorder.unseen
+    )
 
 
 class _Functions(TorchFunctionMode):
