@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoup.decoding.steps import _between, _dominators
+from autoup.decoding.edges import between, dominators
 
 
 @st.composite
@@ -35,5 +35,5 @@ def test_dominators_are_the_nodes_without_which_nothing_arrives(reads):
         node.meta["val"] = torch.empty(1)
     edges = {nodes[0]: []}
     edges |= {nodes[n]: [nodes[each] for each in read] for n, read in enumerate(reads, 1)}
-    found = _dominators(_between(edges, nodes[-1]), edges)
+    found = dominators(between(edges, nodes[0], nodes[-1]), edges)
     assert found == [node for n, node in enumerate(nodes) if not arrives(reads, without=n)]

@@ -13,8 +13,9 @@ from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoo
 from autoup.decoding.assembly import assemble
 from autoup.decoding.builders import Settings
 from autoup.decoding.capture import Output, as_map, capture
+from autoup.decoding.edges import value_of
 from autoup.decoding.parts import Part, read_parts
-from autoup.decoding.steps import read_steps, value_of
+from autoup.decoding.steps import read_steps
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning
 from autoup.inspecting.runs import check_input_size

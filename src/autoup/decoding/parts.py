@@ -198,7 +198,9 @@ def _join(steps: Sequence[Step]) -> Step:
     paths = [step.name.split(".") for step in steps]
     shared = [each[0] for each in zip(*paths, strict=False) if len(set(each)) == 1]
     name = ".".join(shared) or steps[0].name
-    return Step(nodes, steps[0].before, steps[-1].after, name, sum(s.weights for s in steps))
+    return Step(
+        nodes, steps[0].before, steps[-1].after, name, sum(s.weights for s in steps), steps[0].graph
+    )
 
 
 def _drop_shuffles(parts: Sequence[Part]) -> list[Part]:

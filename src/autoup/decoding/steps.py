@@ -5,8 +5,8 @@ to it. Between two of them that follow each other lies a step: one operator in a
 whole block, residual, dense, squeeze-and-excite or whatever else.
 """
 
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, cast
@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch.fx import Node
 
+from autoup.decoding.edges import Edges, between, dominators, read_edges, value_of
 from autoup.decoding.layouts import (
     CHANNEL,
     Layout,
@@ -26,9 +27,7 @@ from autoup.decoding.layouts import (
     reshaped,
     start,
 )
-from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, VIEWS, argument, name_of, order_of
-
-Edges = dict[Node, list[Node]]
+from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, argument, name_of, order_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,8 @@ class Step:
         after: The point that it leads to.
         name: Path of the layer or layers, with dots.
         weights: How many numbers the parameters hold that the operators use.
+        graph: The graph that it is of.
+        ways: Where two ways are added up, as in a residual block, the steps of both.
     """
 
     nodes: tuple[Node, ...]
@@ -73,6 +74,118 @@ class Step:
     after: Point
     name: str
     weights: int
+    graph: "Graph" = field(repr=False)
+    ways: "tuple[tuple[Step, ...], ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What a captured graph does to the data.
+
+    Args:
+        source: The input.
+        target: The output.
+        edges: For each node that depends on the input, the nodes whose values it reads.
+        layouts: What the dimensions of each tensor mean, where that is known.
+        values: The tensors that the encoder brings, by the names of their nodes.
+        parameters: The names of those that are parameters.
+        names: Paths of the layers that operators belong to.
+    """
+
+    source: Node
+    target: Node
+    edges: Edges
+    layouts: Mapping[Node, Layout]
+    values: Mapping[str, torch.Tensor]
+    parameters: frozenset[str]
+    names: "_Names"
+
+    def steps(self, source: Node, target: Node) -> list[Step]:
+        """Return the steps from one node to another that depends on it alone, in order."""
+        passed = between(self.edges, source, target)
+        cuts = dominators(passed, self.edges)
+        points = [Point(n, tuple(value_of(n).shape), self.layouts.get(n)) for n in cuts]
+        place = {node: number for number, node in enumerate(passed)}
+        return [
+            self._step(tuple(passed[place[before.node] + 1 : place[after.node] + 1]), before, after)
+            for before, after in pairwise(points)
+        ]
+
+    def _step(self, nodes: tuple[Node, ...], before: Point, after: Point) -> Step:
+        weights = sum(prod(self.values[each].shape) for each in self.parameters_of(nodes))
+        ways = self._ways(nodes, before, after)
+        return Step(nodes, before, after, self.names.of(nodes), weights, self, ways)
+
+    def _ways(
+        self, nodes: tuple[Node, ...], before: Point, after: Point
+    ) -> tuple[tuple[Step, ...], ...]:
+        """Return the steps to both summands where two ways from ``before`` are added up."""
+        read = self.edges[after.node]
+        if len(nodes) < 2 or len(read) != 2 or name_of(after.node).rstrip("_") != "add":
+            return ()
+        values = [value_of(each) for each in read]
+        if any(getattr(each, "shape", None) != torch.Size(after.shape) for each in values):
+            return ()
+        return tuple(tuple(self.steps(before.node, each)) for each in read)
+
+    def parameters_of(self, nodes: Sequence[Node]) -> list[str]:
+        """Return the parameters that lead to some operators without passing data."""
+        return [each.name for each in self.brought(nodes) if each.name in self.parameters]
+
+    def brought(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return the nodes that lead to some operators and do not depend on the data, in order."""
+        seen: dict[Node, None] = {}
+
+        def visit(node: Node) -> None:
+            if node not in seen and node not in self.edges:
+                for each in node.all_input_nodes:
+                    visit(each)
+                seen[node] = None
+
+        for node in nodes:
+            for each in node.all_input_nodes:
+                visit(each)
+        return list(seen)
+
+
+def read_graph(program: torch.export.ExportedProgram) -> Graph:
+    """Return what a captured graph does to its input.
+
+    Raises:
+        ValueError: The output does not depend on the input.
+
+    Example:
+        >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU())
+        >>> from autoup.decoding.capture import capture
+        >>> read_graph(capture(encoder, (1, 1, 9, 9), None)).target.name
+        'relu'
+    """
+    nodes = list(program.graph.nodes)
+    source = next(each for each in nodes if each.name in program.graph_signature.user_inputs)
+    edges = read_edges(nodes, source)
+    target = _read_target(nodes[-1], edges)
+    _check_batch(edges)
+    passed = between(edges, source, target)
+    return Graph(
+        source,
+        target,
+        edges,
+        _read_layouts(passed, edges, source),
+        _read_values(program),
+        frozenset(program.graph_signature.inputs_to_parameters),
+        _Names(passed),
+    )
+
+
+def _read_values(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    signature = program.graph_signature
+    held: dict[str, Any] = {**program.state_dict, **program.constants}
+    paths: dict[str, str] = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    return {name: held[path] for name, path in paths.items()}
 
 
 def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
@@ -87,75 +200,8 @@ def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
         >>> [step.name for step in read_steps(capture(encoder, (1, 1, 9, 9), None))]
         ['0', '1']
     """
-    nodes = list(program.graph.nodes)
-    inputs = program.graph_signature.user_inputs
-    source = next(node for node in nodes if node.name in inputs)
-    edges = _read_edges(nodes, source)
-    target = _read_target(nodes[-1], edges)
-    _check_batch(edges)
-    if target is source:
-        return []
-    passed = _between(edges, target)
-    cuts = _dominators(passed, edges)
-    layouts = _read_layouts(passed, edges, source)
-    points = [Point(n, tuple(value_of(n).shape), layouts.get(n)) for n in cuts]
-    names, parameters = _Names(passed), set(program.graph_signature.inputs_to_parameters)
-    place = {node: number for number, node in enumerate(passed)}
-    steps: list[Step] = []
-    for before, after in pairwise(points):
-        inside = tuple(passed[place[before.node] + 1 : place[after.node] + 1])
-        weights = _count_weights(inside, place, parameters)
-        steps.append(Step(inside, before, after, names.of(inside), weights))
-    return steps
-
-
-def _count_weights(nodes: Sequence[Node], data: Container[Node], parameters: set[str]) -> int:
-    """Count the numbers in all parameters that lead to the operators without passing data."""
-    seen: set[Node] = set()
-    waiting = [each for node in nodes for each in node.all_input_nodes]
-    while waiting:
-        node = waiting.pop()
-        if node not in seen and node not in data:
-            seen.add(node)
-            waiting.extend(node.all_input_nodes)
-    return sum(prod(node.meta["val"].shape) for node in seen if node.name in parameters)
-
-
-def _read_edges(nodes: Sequence[Node], source: Node) -> Edges:
-    """Return for each node that depends on the input the nodes whose values it reads.
-
-    An operator that writes in place changes the tensor that it writes to, and every view of
-    it: whoever reads one of them later depends on the writer.
-    """
-    place = {node: number for number, node in enumerate(nodes)}
-    bases: dict[Node, Node] = {}
-    parts: set[Node] = set()
-    writes: dict[Node, list[Node]] = {}
-    edges: Edges = {source: []}
-    for node in nodes:
-        if node.op not in ("call_function", "output"):
-            continue
-        read: list[Node] = []
-        for each in node.all_input_nodes:
-            now = [each]
-            for writer in writes.get(bases.get(each, each), []):
-                if place[writer] > place[each]:
-                    now = [*(now if each in parts or writer in parts else []), writer]
-            read += now
-        if depends := [each for each in dict.fromkeys(read) if each in edges]:
-            edges[node] = depends
-        name, first = name_of(node), node.args[0] if node.args else None
-        if isinstance(first, Node) and (_writes(name) or name in VIEWS):
-            bases[node] = bases.get(first, first)
-            if name in VIEWS or first in parts:
-                parts.add(node)
-            if _writes(name):
-                writes.setdefault(bases[node], []).append(node)
-    return edges
-
-
-def _writes(name: str) -> bool:
-    return name.endswith("_") and not name.endswith("__")
+    graph = read_graph(program)
+    return graph.steps(graph.source, graph.target)
 
 
 def _read_target(output: Node, edges: Edges) -> Node:
@@ -169,13 +215,6 @@ def _read_target(output: Node, edges: Edges) -> Node:
     return last[0] if len(last) == 1 and value_of(last[0]) is not None else output
 
 
-def value_of(node: Node) -> Any:
-    """Return what a node makes, a tensor without numbers; for the output what it returns."""
-    if node.op == "output":
-        node = cast("Sequence[Sequence[Node]]", node.args)[0][0]
-    return node.meta.get("val")
-
-
 def _check_batch(edges: Edges) -> None:
     for node, (first, *_) in [each for each in edges.items() if each[1]]:
         dims = CONVOLUTIONS.get(name_of(node))
@@ -184,31 +223,6 @@ def _check_batch(edges: Edges) -> None:
                 f"input_size must begin with the batch and the channels: {name_of(node)} was given "
                 f"{tuple(value_of(first).shape)}, and its input has {dims + 2} dimensions."
             )
-
-
-def _between(edges: Edges, target: Node) -> list[Node]:
-    """Return the nodes that lie on any path from the input to ``target``, in order."""
-    passed, waiting = {target}, [target]
-    while waiting:
-        new = [node for node in edges[waiting.pop()] if node not in passed]
-        passed.update(new)
-        waiting += new
-    return [node for node in edges if node in passed]
-
-
-def _dominators(passed: Sequence[Node], edges: Edges) -> list[Node]:
-    """Return the nodes that lie on every path from the first to the last.
-
-    Edges lead forward in this order, so a path that misses a node has an edge that jumps over it.
-    """
-    place = {node: number for number, node in enumerate(passed)}
-    lands = [*range(len(passed))]  # How far the edges lead that begin at each node.
-    for node in passed:
-        for read in edges[node]:
-            lands[place[read]] = max(lands[place[read]], place[node])
-    farthest = accumulate(lands, max, initial=0)
-    cuts = [node for node, reach in zip(passed, farthest, strict=False) if reach <= place[node]]
-    return [node for node in cuts if isinstance(value_of(node), torch.Tensor)]
 
 
 def _read_layouts(nodes: Sequence[Node], edges: Edges, source: Node) -> dict[Node, Layout]:
