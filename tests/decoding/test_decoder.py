@@ -325,6 +325,32 @@ def test_outputs_are_picked():
         mirror_decoder(encoder, size, output="z")
 
 
+def held_in_buffers(m, x):
+    """As codecs of transformers pad: from integers in buffers."""
+    frames = torch.ceil((x.shape[-1] - m.kernel + m.stride) / m.stride).to(torch.int64)
+    lacking = int(frames * m.stride + m.kernel - m.stride - x.shape[-1])
+    return m.a(nn.functional.pad(x, (int(m.kernel - m.stride), lacking)))
+
+
+@pytest.mark.parametrize("size", [100, 101])
+def test_integers_in_buffers_are_known(size):
+    encoder = Module(held_in_buffers, a=nn.Conv1d(1, 4, 5, 3))
+    encoder.register_buffer("kernel", torch.tensor(5))
+    encoder.register_buffer("stride", torch.tensor(3), persistent=False)
+    before = dict(encoder.named_buffers())
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, (1, 1, size))
+    assert decoder(encoder(torch.randn(2, 1, size))).shape == (2, 1, size)
+    assert all(each is before[name] for name, each in encoder.named_buffers())
+    assert type(encoder) is Module
+
+
+def test_a_size_that_hangs_on_values_is_told():
+    encoder = Module(lambda m, x: m.a(x[..., : int(m.b.sum())]), a=conv(3, 8), b=torch.ones(20))
+    with pytest.raises(ValueError, match="depends on the values"):
+        mirror_decoder(encoder, (1, 3, 32, 32))
+
+
 def branching(m, x):
     x = m.a(x)
     return x * 2 if x.mean() > 0 else x

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.errors import PACKAGE, first_line
@@ -22,6 +23,11 @@ Output = int | str | Callable[[Any], Any] | None
 
 _LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE, "<")
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
+_DEPENDS = (
+    "encoder cannot be captured: its path depends on the values in a tensor{}. "
+    "A decoder mirrors one fixed path: pass the part of the encoder without that "
+    "line, or decide the branch outside of forward."
+)
 
 
 class _Picked(nn.Module):
@@ -86,13 +92,55 @@ def capture(
     def export(twin: nn.Module) -> torch.export.ExportedProgram:
         try:
             with quiet(), fork_rng(devices=[]), torch.no_grad():
-                return torch.export.export(_Picked(twin, output), (example,), strict=False)
+                program = torch.export.export(_Picked(twin, output), (example,), strict=False)
         except _NoTensorError as error:
             raise TypeError(str(error)) from None
         except Exception as error:
+            if type(error).__name__ in _BY_VALUE and _fix_integers(twin):
+                return export(twin)
             raise ValueError(_explain(error, twin, input_size)) from error
+        if any(node.op == "call_function" and _is_open(node) for node in program.graph.nodes):
+            if _fix_integers(twin):
+                return export(twin)
+            raise ValueError(_DEPENDS.format(""))
+        return program
 
     return attempt(encoder, export, tensors_of(encoder), "encoder")
+
+
+def _is_open(node: torch.fx.Node) -> bool:
+    """Whether a number that the graph goes by is known only when it runs."""
+    return isinstance(node.meta.get("val"), torch.SymInt)
+
+
+def _fix_integers(twin: nn.Module) -> bool:
+    """Let the modules of a copy that hold an integer in a buffer, as a stride, make it anew.
+
+    A buffer of a captured module has no value, and a constant that is made in the forward pass has.
+    Returns whether there was any.
+    """
+    found = False
+    for module in twin.modules():
+        integers = {
+            name: each
+            for name, each in module._buffers.items()  # pyright: ignore[reportPrivateUsage]
+            if each is not None and each.ndim == 0 and not each.is_floating_point()
+            if not each.is_meta and not isinstance(module, _NormBase)
+        }
+        if integers:
+            kind, found = type(module), True
+            made = {name: property(_maker(each)) for name, each in integers.items()}
+            origin = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+            for name in integers:
+                del module._buffers[name]  # pyright: ignore[reportPrivateUsage]
+            fixed: Any = type(kind.__name__, (kind,), made | origin)
+            module.__class__ = fixed
+    return found
+
+
+def _maker(integer: torch.Tensor) -> Callable[[nn.Module], torch.Tensor]:
+    value, dtype = integer.item(), integer.dtype
+    return lambda _: torch.tensor(value, dtype=dtype)
 
 
 def _pick(returned: Any, output: Output) -> torch.Tensor:
@@ -146,11 +194,7 @@ def _explain(error: Exception, twin: nn.Module, input_size: tuple[int, ...]) -> 
     """Say what failed, in which layer and line, and what to pass instead."""
     where = place(error, modules_by_path(twin))
     if type(error).__name__ in _BY_VALUE:
-        return (
-            f"encoder cannot be captured: its path depends on the values in a tensor{where}. "
-            "A decoder mirrors one fixed path: pass the part of the encoder without that "
-            "line, or decide the branch outside of forward."
-        )
+        return _DEPENDS.format(where)
     return (
         f"encoder refuses an input of input_size={input_size}{where}: "
         f"{type(error).__name__}: {first_line(error)}. "
