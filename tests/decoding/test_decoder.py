@@ -19,7 +19,9 @@ from autoup import mirror_decoder
 from autoup.decoding import decoder as decoders
 
 
-@pytest.mark.parametrize("options", [{}, {"stages": "resolution", "refine": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"stages": "resolution", "refine": 1}, {"residual": True, "refine": 1}], ids=str
+)
 @pytest.mark.parametrize("size", [(2, 3, 32, 32), (2, 3, 33, 47)], ids=str)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_decoder_restores_the_shape_and_every_parameter_learns(name, size, options):

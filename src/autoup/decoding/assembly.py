@@ -1,7 +1,7 @@
 """Put the layers that undo an encoder's parts in order: one ``nn.Sequential``, named after them."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -12,14 +12,14 @@ from torch import nn
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
 from autoup.decoding.inverses import undo
 from autoup.decoding.operators import Norm
-from autoup.decoding.parts import Part
+from autoup.decoding.parts import FOLLOWING, WEIGHTED, Part, as_one_block
+from autoup.decoding.residuals import undo_residual
 from autoup.decoding.steps import Point, where
 from autoup.errors import InfeasibleError
 from autoup.layers.conv_transpose import AutoConvTransposeNd
+from autoup.layers.residual import Residual
 
-_FOLLOWING = ("norm", "activation")
 _LAST = 0.1  # Scale of the last layer behind normalisations at the start.
-WEIGHTED = ("convolution", "transposed", "linear", "block")
 
 
 def assemble(
@@ -41,31 +41,78 @@ def assemble(
         InfeasibleError: A convolution has no adjoint.
         ValueError: The grid of pixels is lost; the message names the layer.
     """
-    layers, following = _sort(parts)
+    layers, following, _ = _sort(parts)
     weighted = [number for number, part in enumerate(layers) if part.kind in WEIGHTED]
     first = weighted[0] if weighted else len(layers)
     children = _Children()
     for number in range(len(layers) - 1, -1, -1):
         part, is_last = layers[number], number <= first
-        followers = [] if is_last else _followers(part, following[number - 1])
-        if part.kind == "block":
-            bias = not any(each.norm for each in followers)
-        else:  # In the encoder, a normalisation may stand in for the bias of its first layer.
-            bias = is_last and any(each.norm for each in following[number])
+        followers = None if is_last else following[number - 1]
+        # In the encoder, a normalisation may stand in for the bias of its first layer.
+        bias = is_last and any(each.norm for each in following[number])
         with _naming(part, parts):
-            made = undo(part, settings, bias=bias)
+            part, made, behind = _undo(part, followers, settings, bias=bias)
             if small_start and number == first:
                 _start_small(made)
-            behind = [(each.step.name, _build_follower(each, settings)) for each in followers]
-        if part.kind == "block":
-            children.put(part.step.name, made + [layer for _, layer in behind])
-        else:
-            children.put(part.step.name, made)
-            for name, layer in behind:
-                children.put(name, [layer])
+        children.put_stage(part, made, behind)
         if not is_last and _is_stage(part):
             children.put(f"{part.step.name}.refine", _refine(part, parts, refine, settings))
     return nn.Sequential(children.modules)
+
+
+def _undo(
+    part: Part, followers: Sequence[Part] | None, settings: Settings, *, bias: bool
+) -> tuple[Part, Layers, list[tuple[str, Layers]]]:
+    """Undo a part, with what is to follow; nothing may where that is None.
+
+    Returns the part as what it is undone, its layers, and by name the layers that follow.
+    """
+    if part.kind == "residual":
+        stage = _undo_residual(part, settings)
+        if stage is not None:
+            return part, [("residual", stage)], _build_followers(followers or (), settings)
+        part = replace(part, kind="block")
+    if part.kind == "block":
+        followers = [] if followers is None else _of_block(part, followers)
+        bias = not any(each.norm for each in followers)
+    made = undo(part, settings, bias=bias)
+    return part, made, _build_followers(followers or (), settings)
+
+
+def _undo_residual(part: Part, settings: Settings) -> Residual | None:
+    """Undo a block way by way; its branch as one block where its layers cannot be told apart."""
+    merged = tuple(tuple(as_one_block(way)) for way in part.ways)
+    for each in (part, replace(part, ways=merged)):
+        try:
+            return undo_residual(each, settings, _assemble_branch)
+        except ValueError:  # A meaning of dimensions that is lost, or a convolution's adjoint.
+            continue
+    return None
+
+
+def _assemble_branch(block: Part, parts: Sequence[Part], settings: Settings) -> nn.Sequential:
+    """Undo the parts of a branch from the last to the first.
+
+    What stands in front of its first layer, as before an activated convolution, stands in front
+    here too; what stands behind its last layer stands behind.
+    """
+    layers, following, leading = _sort(parts)
+    children = _Children(block.step.name)
+    if not layers:
+        raise ValueError("its branch has no layer")
+    head = [_moved(each, block.after) for each in leading]
+    tail = [_moved(each, block.before) for each in following[-1]]
+    for name, made in _build_followers(head, settings):
+        children.put(name, made)
+    for part, followers in reversed([*zip(layers, [tail, *following[:-1]], strict=True)]):
+        children.put_stage(*_undo(part, followers, settings, bias=False))
+    return nn.Sequential(children.modules)
+
+
+def _moved(part: Part, point: Point) -> Part:
+    """Return a normalisation or activation for another point of the encoder."""
+    norm = part.norm and _fitted(part.norm, point)
+    return replace(part, step=replace(part.step, after=point), norm=norm)
 
 
 def _start_small(layers: Layers) -> None:
@@ -77,26 +124,27 @@ def _start_small(layers: Layers) -> None:
             return
 
 
-def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:
-    """Return the layers, and for each the normalisations and activations that follow it."""
+def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]], list[Part]]:
+    """Return the layers, for each the normalisations and activations behind it, and the first."""
     layers: list[Part] = []
     following: list[list[Part]] = []
+    leading: list[Part] = []
     for part in parts:
-        if part.kind not in _FOLLOWING:
+        if part.kind not in FOLLOWING:
             layers.append(part)
             following.append([])
-        elif layers:
-            following[-1].append(part)
-    return layers, following
+        else:
+            (following[-1] if layers else leading).append(part)
+    return layers, following, leading
 
 
-def _followers(part: Part, following: Sequence[Part]) -> list[Part]:
-    """Return what follows the mirror of a part; what is missing behind a block comes from it."""
+def _of_block(part: Part, following: Sequence[Part]) -> list[Part]:
+    """Return what follows the mirror of a block; what is missing comes from it."""
     followers = list(following)
     here = replace(part.step, after=part.before)
-    if part.kind == "block" and part.norm and not any(each.norm for each in following):
+    if part.norm and not any(each.norm for each in following):
         followers.insert(0, Part("norm", here, norm=_fitted(part.norm, part.before)))
-    if part.kind == "block" and part.activation and not any(each.activation for each in following):
+    if part.activation and not any(each.activation for each in following):
         followers.append(Part("activation", here, activation=part.activation))
     return followers
 
@@ -108,11 +156,17 @@ def _fitted(norm: Norm, point: Point) -> Norm:
     return replace(norm, shape=()) if first else replace(norm, kind="layer", shape=point.shape[-1:])
 
 
-def _build_follower(part: Part, settings: Settings) -> tuple[str, nn.Module]:
-    if part.norm:
-        return "norm", build_norm(part.norm, part.after.shape, settings)
-    assert part.activation
-    return "activation", part.activation()
+def _build_followers(parts: Iterable[Part], settings: Settings) -> list[tuple[str, Layers]]:
+    """Return normalisations and activations, by the names of what they are in the encoder."""
+    made: list[tuple[str, Layers]] = []
+    for part in parts:
+        if part.norm:
+            layer = ("norm", build_norm(part.norm, part.after.shape, settings))
+        else:
+            assert part.activation
+            layer = ("activation", part.activation())
+        made.append((part.step.name, [layer]))
+    return made
 
 
 def _is_stage(part: Part) -> bool:
@@ -121,7 +175,9 @@ def _is_stage(part: Part) -> bool:
     if order is None or list(order) != sorted(order):
         return False
     changes = part.before.shape[2:] != part.after.shape[2:]
-    return part.kind == "block" or (changes and part.kind in ("convolution", "resize"))
+    return part.kind in ("block", "residual") or (
+        changes and part.kind in ("convolution", "resize")
+    )
 
 
 def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -> Layers:
@@ -143,8 +199,17 @@ def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -
 class _Children:
     """Modules by name, in order; several under one name become a ``nn.Sequential``."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
         self.modules: OrderedDict[str, nn.Module] = OrderedDict()
+        self._prefix = prefix and f"{prefix}."
+
+    def put_stage(self, part: Part, layers: Layers, behind: list[tuple[str, Layers]]) -> None:
+        """Put the layers that undo a part and what is behind them, which with a block is one."""
+        if part.kind == "block":
+            layers = layers + [layer for _, each in behind for layer in each]
+        self.put(part.step.name, layers)
+        for name, each in behind if part.kind != "block" else ():
+            self.put(name, each)
 
     def put(self, path: str, layers: Layers) -> None:
         if len(layers) == 1:
@@ -157,7 +222,7 @@ class _Children:
 
     def _free(self, path: str) -> str:
         """Return a name that is neither taken nor an attribute of ``nn.Sequential``."""
-        name = path.replace(".", "_")
+        name = path.removeprefix(self._prefix).replace(".", "_")
         name = f"layer_{name}" if name[0].isdigit() else name  # append() counts on from a number
         name += "_" if hasattr(nn.Sequential(), name) else ""
         numbered = (f"{name}_{number}" for number in count(2))

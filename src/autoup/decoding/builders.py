@@ -40,12 +40,14 @@ class Settings:
         share: Returns the weight to share, by the node that stands for it, or None.
         options: ``smoothness`` and ``init`` of each ``AutoConvTranspose``.
         factory: ``device`` and ``dtype`` of each layer.
+        tied: Whether the adjoints share the encoder's weights.
     """
 
     adjoint: bool
     share: Callable[[object], nn.Parameter | None]
     options: dict[str, Any]
     factory: dict[str, Any]
+    tied: bool = False
 
     def options_from(self, in_size: Sizes) -> dict[str, Any]:
         """Return the options of a layer that enlarges a map of this size.
@@ -95,6 +97,37 @@ def reshape(shape: Sequence[int], target: Sequence[int]) -> Layers:
     return (flatten if len(shape) != 2 else []) + (unflatten if len(target) != 2 else [])
 
 
+def shrink(in_size: Sizes, out_size: Sizes) -> tuple[Layers, Sizes]:
+    """Return the layer that averages the axes that shrink, if any, and the size that it makes.
+
+    Example:
+        >>> shrink((7, 10), (14, 5))
+        ([('shrink', AdaptiveAvgPool2d(output_size=(7, 5)))], (7, 5))
+    """
+    sizes = tuple(map(min, in_size, out_size))
+    return [] if sizes == in_size else [("shrink", _SHRINK[len(in_size)](sizes))], sizes
+
+
+def repeat(in_size: Sizes, out_size: Sizes, settings: Settings) -> Layers:
+    """Return the layer without weights that enlarges a map, or none where the sizes agree.
+
+    It repeats pixels; where ramps are promised, which that breaks, it interpolates.
+
+    Example:
+        >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
+        >>> repeat((7, 7), (14, 14), plain)
+        [('enlarge', Upsample(scale_factor=2.0, mode='nearest'))]
+    """
+    if in_size == out_size:
+        return []
+    scales = {o / i for i, o in zip(in_size, out_size, strict=True)}
+    whole = len(scales) == 1 and min(scales).is_integer()
+    size = {"scale_factor": min(scales)} if whole else {"size": out_size}
+    ramps = settings.options["smoothness"] > 1
+    mode = INTERPOLATION[len(in_size)] if ramps else "nearest"
+    return [("enlarge", nn.Upsample(**size, mode=mode))]  # pyright: ignore[reportArgumentType]
+
+
 def fit(in_size: Sizes, out_size: Sizes, settings: Settings) -> tuple[Layers, Sizes]:
     """Return the layers without weights that bring a map close to its size, and what they reach.
 
@@ -106,10 +139,8 @@ def fit(in_size: Sizes, out_size: Sizes, settings: Settings) -> tuple[Layers, Si
         >>> fit((7, 10, 20), (14, 5, 30), plain)[1]
         (7, 5, 30)
     """
-    dims, layers = len(in_size), Layers()
-    sizes = tuple(map(min, in_size, out_size))
-    if sizes != in_size:
-        layers.append(("shrink", _SHRINK[dims](sizes)))
+    dims = len(in_size)
+    layers, sizes = shrink(in_size, out_size)
     reached = tuple(
         o if solve(i, o, smoothness=settings.options["smoothness"]).wrong_scale else i
         for i, o in zip(sizes, out_size, strict=True)

@@ -14,7 +14,7 @@ from autoup.decoding.assembly import assemble
 from autoup.decoding.builders import Settings
 from autoup.decoding.capture import Output, as_map, capture
 from autoup.decoding.edges import value_of
-from autoup.decoding.parts import Part, read_parts
+from autoup.decoding.parts import Part, flatten, read_parts
 from autoup.decoding.steps import read_steps
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning
@@ -22,7 +22,7 @@ from autoup.inspecting.runs import check_input_size
 from autoup.progress import steps
 
 _STAGES = ("block", "resolution")
-_SPATIAL = ("convolution", "transposed", "resize", "block")
+_SPATIAL = ("convolution", "transposed", "resize", "block", "residual")
 
 
 def mirror_decoder(
@@ -32,6 +32,7 @@ def mirror_decoder(
     output: Output = None,
     stages: str = "block",
     refine: int = 0,
+    residual: bool = False,
     adjoint: bool = False,
     tied: bool = False,
     output_activation: nn.Module | None = None,
@@ -50,6 +51,9 @@ def mirror_decoder(
         output: Which of several outputs to decode: a position, a key, or a function of them.
         stages: ``"block"`` for a stage a block; ``"resolution"`` for one a change of resolution.
         refine: Convolutions of 3 taps behind each stage but the last.
+        residual: Whether a block that adds up a branch and a shortcut becomes such a stage: the
+            branch undone layer by layer, from a start at zero, beside the input or one layer of
+            one tap with pixels repeated.
         adjoint: Whether convolutions get their adjoint instead of a clean mirror.
         tied: Whether these share the encoder's weights; needs ``adjoint=True``.
         output_activation: Closes the decoder.
@@ -90,10 +94,12 @@ def mirror_decoder(
             f"{tuple(input_size.shape)}."
         )
     sizes = as_map(check_input_size(input_size))
-    _check_options(stages, refine, adjoint, tied, output_activation)
+    _check_options(stages, refine, output_activation, residual=residual, adjoint=adjoint, tied=tied)
     check_choice("init", init, INITS)
     order = None if smoothness is None else require_smoothness(smoothness)
-    make = partial(_make, stages=stages, refine=refine, smoothness=order, init=init)
+    make = partial(
+        _make, stages=stages, refine=refine, residual=residual, smoothness=order, init=init
+    )
     with steps("mirror_decoder", 3) as step:
         step("capture")
         program = capture(encoder, sizes, output)
@@ -133,6 +139,7 @@ def _make(
     *,
     stages: str,
     refine: int,
+    residual: bool,
     smoothness: int | None,
     init: str,
     tied: bool = False,
@@ -140,7 +147,8 @@ def _make(
     device: str | None = None,
 ) -> nn.Sequential:
     """Make the decoder of a captured encoder, on its device or another, and check its shape."""
-    parts = read_parts(read_steps(program), fold=not adjoint, merge=stages == "resolution")
+    merge = stages == "resolution"
+    parts = read_parts(read_steps(program), fold=not adjoint, merge=merge, residual=residual)
     _check_parts(parts, sizes, tied)
     end = value_of(parts[-1].after.node)
     order = int(not adjoint) if smoothness is None else smoothness
@@ -149,8 +157,9 @@ def _make(
         share,
         {"smoothness": order, "init": init},
         {"device": device or end.device, "dtype": end.dtype},
+        tied,
     )
-    calm = init != "torch" and not tied and any(part.norm for part in parts)
+    calm = init != "torch" and not tied and any(part.norm for part in flatten(parts))
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
         decoder = assemble(parts, settings, refine, small_start=calm)
     _check_result(decoder, end, sizes)
@@ -158,12 +167,12 @@ def _make(
 
 
 def _check_options(
-    stages: object, refine: object, adjoint: object, tied: object, output_activation: object
+    stages: object, refine: object, output_activation: object, **flags: object
 ) -> None:
     check_choice("stages", stages, _STAGES)
     as_int("refine", refine, 0)
-    check_flags(adjoint=adjoint, tied=tied)
-    if tied and not adjoint:
+    check_flags(**flags)
+    if flags["tied"] and not flags["adjoint"]:
         raise ValueError(
             "tied=True needs adjoint=True: a clean mirror has a kernel of its own; "
             "pass adjoint=True, or leave tied out."
@@ -183,7 +192,7 @@ def _check_parts(parts: Sequence[Part], input_size: tuple[int, ...], tied: bool)
             "encoder has no spatial layer: mirror_decoder needs at least one convolution or "
             f"pooling that sees the axes {input_size[2:]} of the input."
         )
-    if tied and not any(part.kind == "convolution" for part in parts):
+    if tied and not any(part.kind == "convolution" for part in flatten(parts)):
         raise ValueError(
             "tied=True shares the weights of convolutions that all data passes through, and this "
             "encoder has none outside of its blocks: leave tied out."

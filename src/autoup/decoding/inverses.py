@@ -178,9 +178,9 @@ def _undo_pad(part: Part, _settings: Settings, _bias: bool) -> Layers:
 
 
 def _undo_resize(part: Part, settings: Settings, _bias: bool) -> Layers:
-    order, shape, out_size = _read_map(part)
+    order, shape, out_size = read_map(part)
     return [
-        *_as_map(part, shape),
+        *as_map(part, shape),
         *_repeat(shape[1], shape[2:], out_size, settings),
         *permute(inverse(order)),
     ]
@@ -196,8 +196,12 @@ def _repeat(channels: int, in_size: Sizes, out_size: Sizes, settings: Settings) 
     return layers
 
 
-def _read_map(part: Part) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Return the order of the map before a part, what is left of it behind, and its size."""
+def read_map(part: Part) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return the order of the map before a part, what is left of it behind, and its size.
+
+    Raises:
+        ValueError: Before the part is no map, or what is behind is not known.
+    """
     order = part.before.map_order
     if order is None or part.before.layout is None or part.after.layout is None:
         raise _unreadable(part)
@@ -211,8 +215,12 @@ def _read_map(part: Part) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, 
     return order, shape, tuple(part.before.shape[axis] for axis in order[2:])
 
 
-def _as_map(part: Part, shape: Sequence[int]) -> Layers:
-    """Return the layers that put what is behind a part as batch, channels, space."""
+def as_map(part: Part, shape: Sequence[int]) -> Layers:
+    """Return the layers that put what is behind a part as batch, channels, space.
+
+    Raises:
+        ValueError: That has not as many numbers.
+    """
     if prod(shape) != prod(part.after.shape):
         raise _unreadable(part)
     layers = permute(part.after.map_order or range(len(part.after.shape)))
@@ -241,10 +249,10 @@ def _undo_map(part: Part, settings: Settings, bias: bool) -> Layers:
     From one pixel, each channel is enlarged by itself: a kernel as large as the map, for all
     pairs of channels, would have most of the decoder's weights.
     """
-    order, shape, out_size = _read_map(part)
+    order, shape, out_size = read_map(part)
     channels, out_channels = shape[1], part.before.shape[order[1]]
     fitted, size = fit(shape[2:], out_size, settings)
-    layers = _as_map(part, shape) + fitted
+    layers = as_map(part, shape) + fitted
     pixel = max(size) == 1 < max(out_size)
     target = size if pixel else out_size
     same, apart = _same_kernel(part, channels * out_channels, len(size), size == out_size)

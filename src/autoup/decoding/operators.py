@@ -23,11 +23,12 @@ IDENTITIES = frozenset((
 ))  # fmt: skip
 CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
 TRANSPOSED = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
+# Products of what the data becomes with itself.
+ATTENTION = frozenset(("baddbmm", "bmm", "einsum", "matmul", "scaled_dot_product_attention"))
 # What lets a place see its neighbours, besides convolutions.
-MIXERS = frozenset((
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "bmm", "einsum", "matmul", "max_pool1d",
-    "max_pool2d", "max_pool3d", "scaled_dot_product_attention",
-))  # fmt: skip
+MIXERS = ATTENTION | {
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
+}  # fmt: skip
 ELEMENTWISE = frozenset((
     "add", "div", "mul", "rsub", "sub", "true_divide",
 ))  # fmt: skip

@@ -5,13 +5,15 @@ an activation. A padding joins the convolution or pooling that follows it, and o
 only shuffle channels go, since the next weights can absorb them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 
+from autoup.decoding.edges import value_of
 from autoup.decoding.operators import (
+    ATTENTION,
     CONVOLUTIONS,
     ELEMENTWISE,
     IDENTITIES,
@@ -32,6 +34,9 @@ from autoup.decoding.steps import Point, Step
 
 Pads = tuple[tuple[int, int], ...]
 
+FOLLOWING = ("norm", "activation")
+WEIGHTED = ("convolution", "transposed", "linear", "block", "residual")
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -40,11 +45,12 @@ class Part:
     Args:
         kind: ``"norm"``, ``"activation"``, ``"convolution"``, ``"transposed"``, ``"linear"``,
             ``"resize"`` (pooling and the like, each channel by itself), ``"reshape"``,
-            ``"permute"``, ``"shuffle"`` (of pixels), ``"pad"`` or ``"block"``.
+            ``"permute"``, ``"shuffle"`` (of pixels), ``"pad"``, ``"block"`` or ``"residual"``.
         step: The operators and the points before and after them.
         norm: The normalisation that it is, or for a block the one that it has.
         activation: Likewise.
         pads: Pixels added in front of and behind each dimension before anything else.
+        ways: Of a residual block, the parts of both ways, the lighter first.
     """
 
     kind: str
@@ -52,6 +58,7 @@ class Part:
     norm: Norm | None = None
     activation: Build | None = None
     pads: Pads = ()
+    ways: "tuple[tuple[Part, ...], ...]" = ()
 
     @property
     def before(self) -> Point:
@@ -64,13 +71,16 @@ class Part:
         return self.step.after
 
 
-def read_parts(steps: Sequence[Step], *, fold: bool, merge: bool) -> list[Part]:
+def read_parts(
+    steps: Sequence[Step], *, fold: bool, merge: bool, residual: bool = False
+) -> list[Part]:
     """Return what is to be undone, in the encoder's order.
 
     Args:
         steps: All steps from input to output.
         fold: Whether an uneven padding joins what follows it, too.
         merge: Whether all between two changes of resolution becomes one block.
+        residual: Whether a block that adds up two ways is undone way by way.
 
     Example:
         >>> import torch
@@ -82,8 +92,23 @@ def read_parts(steps: Sequence[Step], *, fold: bool, merge: bool) -> list[Part]:
         ['convolution']
     """
     found = [part for step in steps if (part := _classify(step))]
+    if residual:
+        found = [_split(part, fold) for part in found]
     parts = _fold_pads(_drop_shuffles(_join_channel_norms(found)), fold)
     return _merge(parts) if merge else parts
+
+
+def flatten(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield all parts, and those of the ways of residual blocks.
+
+    Example:
+        >>> list(flatten([]))
+        []
+    """
+    for part in parts:
+        yield part
+        for way in part.ways:
+            yield from flatten(way)
 
 
 def _classify(step: Step) -> Part | None:
@@ -97,11 +122,42 @@ def _classify(step: Step) -> Part | None:
     elif not changed and not step.weights:
         activation = read_composed_activation(nodes)
         return Part("activation", step, activation=activation) if activation else None
-    if not changed and not step.weights:
+    if not changed and (not step.weights or _scales_channels(step)):
         return None
     if not step.weights and _keeps_channels(step):
         return Part("resize", step)
     return _as_block(step)
+
+
+def _scales_channels(step: Step) -> bool:
+    """Whether the data is multiplied by one number a channel, as squeeze-and-excite does."""
+    order, last = step.before.map_order, step.nodes[-1]
+    read = [each for each in step.graph.edges[last] if each is not step.before.node]
+    if order is None or name_of(last).rstrip("_") != "mul" or len(read) != 1:
+        return False
+    shape = getattr(value_of(read[0]), "shape", ())
+    return len(shape) == len(order) and all(shape[axis] == 1 for axis in order[2:])
+
+
+def _split(part: Part, fold: bool) -> Part:
+    """Return a block that adds up two ways as a residual one, with the parts of both."""
+    if part.kind != "block" or not part.step.ways:
+        return part
+    ordered = sorted(part.step.ways, key=lambda way: (sum(step.weights for step in way), len(way)))
+    ways = [read_parts(way, fold=fold, merge=False, residual=True) for way in ordered]
+    ways = [_ending_at(part.after, way) for way in ways]
+    if any(name_of(node) in ATTENTION for node in part.step.nodes):
+        ways = [as_one_block(way, f"{part.step.name}.attention") for way in ways]
+    return replace(part, kind="residual", ways=tuple(map(tuple, ways)))
+
+
+def _ending_at(point: Point, way: Sequence[Part]) -> list[Part]:
+    """Let the dimensions of a summand mean what those of the sum do."""
+    if not way:
+        return []
+    step = way[-1].step
+    after = replace(step.after, layout=point.layout)
+    return [*way[:-1], replace(way[-1], step=replace(step, after=after))]
 
 
 def _classify_operator(step: Step, changed: bool) -> Part | None:
@@ -265,15 +321,24 @@ def _merge(parts: Sequence[Part]) -> list[Part]:
     last = max(sizes, default=0)
     merged: list[Part] = []
     for start, end in pairwise(sorted({0, *ends, *range(last, len(points))})):
-        span = parts[start:end]
-        layers = [n for n, part in enumerate(span) if part.kind not in ("norm", "activation")]
-        if len(layers) > 1:
-            head, tail = layers[0], layers[-1] + 1
-            step = _join([part.step for part in span[head:tail]])
-            block = _as_block(replace(step, name=span[head].step.name))
-            span = [*span[:head], block, *span[tail:]]
-        merged += span
+        merged += as_one_block(parts[start:end])
     return merged
+
+
+def as_one_block(parts: Sequence[Part], name: str = "") -> list[Part]:
+    """Make one block of several layers; what stands in front of them and behind stays apart.
+
+    Example:
+        >>> as_one_block([])
+        []
+    """
+    layers = [number for number, part in enumerate(parts) if part.kind not in FOLLOWING]
+    if len(layers) < 2:
+        return list(parts)
+    head, tail = layers[0], layers[-1] + 1
+    step = _join([part.step for part in parts[head:tail]])
+    block = _as_block(replace(step, name=name or parts[head].step.name))
+    return [*parts[:head], block, *parts[tail:]]
 
 
 def _map_size(point: Point) -> tuple[int, ...] | None:
