@@ -363,7 +363,16 @@ def with_class_token(m, x):
     return torch.cat([m.token.expand(x.shape[0], -1, -1), x], 1)[:, 0]
 
 
+def in_heads(m, x):
+    """Attention whose heads lie apart: which dimensions are space is not to be seen."""
+    x = m.a(x).flatten(2).transpose(1, 2)
+    q, k = (each.unflatten(2, (2, 4)).transpose(1, 2) for each in (m.b(x), m.b(x)))
+    return (q @ k.transpose(2, 3)).softmax(3) @ q
+
+
 BAD = [
+    (lambda: Module(in_heads, a=conv(3, 8), b=nn.Linear(8, 8)), {}, ValueError,
+     "cannot be told"),
     (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)), {}, ValueError, "no spatial layer"),
     (nn.Identity, {}, ValueError, "no spatial layer"),
     (lambda: Module(branching, a=conv(3, 8)), {}, ValueError, "depends on the values.*test_dec"),

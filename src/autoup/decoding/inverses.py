@@ -221,7 +221,8 @@ def as_map(part: Part, shape: Sequence[int]) -> Layers:
     Raises:
         ValueError: That has not as many numbers.
     """
-    if prod(shape) != prod(part.after.shape):
+    lost = part.after.map_order is None and len(part.after.shape) > 2
+    if prod(shape) != prod(part.after.shape) or lost:
         raise _unreadable(part)
     layers = permute(part.after.map_order or range(len(part.after.shape)))
     same = len(part.after.shape) == len(shape)
