@@ -366,7 +366,7 @@ def with_class_token(m, x):
 def in_heads(m, x):
     """Attention whose heads lie apart: which dimensions are space is not to be seen."""
     x = m.a(x).flatten(2).transpose(1, 2)
-    q, k = (each.unflatten(2, (2, 4)).transpose(1, 2) for each in (m.b(x), m.b(x)))
+    q, k = (each.unflatten(2, (1, 8)).transpose(1, 2) for each in (m.b(x), m.b(x)))
     return (q @ k.transpose(2, 3)).softmax(3) @ q
 
 
