@@ -1,8 +1,10 @@
 """A mirrored decoder against resizing with convolutions, on photographs.
 
-Five decoders for the residual encoder of ``mirror_a_backbone.py``:
+Seven decoders for the residual encoder of ``mirror_a_backbone.py``:
 
 - mirror: ``mirror_decoder(encoder, size)``, whose layers promise no grid on constants
+- mirror, residual: ``mirror_decoder(encoder, size, residual=True)``
+- mirror, residual, k = s: the same with ``smoothness=0``
 - mirror, refined: ``mirror_decoder(encoder, size, stages="resolution", refine=1)``
 - resize, as many weights: nearest enlargement and 3x3 convolutions, of the smallest width that
   gives at least as many parameters as the mirror has
@@ -67,6 +69,10 @@ def build_decoders() -> dict[str, Callable[[nn.Module], nn.Module]]:
     least = match(count(mirror_decoder(build_encoder(WIDTH, LATENT), INPUT)))
     return {
         "mirror": lambda encoder: mirror_decoder(encoder, INPUT),
+        "mirror, residual": lambda encoder: mirror_decoder(encoder, INPUT, residual=True),
+        "mirror, residual, k = s": lambda encoder: mirror_decoder(
+            encoder, INPUT, residual=True, smoothness=0
+        ),
         "mirror, refined": lambda encoder: mirror_decoder(
             encoder, INPUT, stages="resolution", refine=1
         ),
