@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 EXAMPLES = Path(__file__).parents[1]
-sys.path.extend([str(EXAMPLES), str(EXAMPLES / "evidence")])
+sys.path.append(str(EXAMPLES))
+sys.path.append(str(EXAMPLES / "evidence"))
 
 from data import cut, heartbeats
 from mirror_a_backbone import load_photographs, split
