@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-EXAMPLES = Path(__file__).parents[1]
-sys.path.append(str(EXAMPLES))
-sys.path.append(str(EXAMPLES / "evidence"))
+sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "evidence"))
 
 from data import cut, heartbeats
 from mirror_a_backbone import load_photographs, split

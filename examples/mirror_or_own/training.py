@@ -23,7 +23,7 @@ ARMS: dict[str, dict[str, object] | None] = {
     "mirror, residual": {"residual": True},
     "mirror, residual, smoothness 0": {"residual": True, "smoothness": 0},
 }
-RATE = 1e-3
+RATE = 2e-3
 WARM_UP = 12  # Steps before a graph is captured, or a clock started.
 POINTS = 10  # Of the loss along the training.
 WINDOWS = (32, 64, 128, 256)  # Of the spectra, in samples.
