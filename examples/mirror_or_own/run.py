@@ -56,16 +56,12 @@ def train(model: str, arm: str, seed: int, steps: int, device: str) -> dict[str,
 
 
 def clock(model: str, arm: str, device: str, count: int) -> dict[str, object]:
-    """Return the seconds of 100 steps, and on a GPU those of a captured step as well."""
+    """Return the seconds of 100 steps."""
     import training
 
-    job, cuda = training.Job(model, arm, 0), device.startswith("cuda")
-    line = {"what": "time", "model": model, "arm": arm, "threads": torch.get_num_threads()}
-    line["device"] = torch.cuda.get_device_name() if cuda else "CPU"
-    line["seconds"] = round(training.clock(job, device, captured=False, count=count), 3)
-    if cuda:
-        line["captured"] = round(training.clock(job, device, captured=True, count=5 * count), 3)
-    return line
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU, one thread"
+    told = training.clock(training.Job(model, arm, 0), device, count)
+    return {"what": "time", "model": model, "arm": arm, "device": name, **told}
 
 
 def collect(futures: dict[Future, tuple], path: Path, deadline: float, what: str) -> None:
@@ -108,26 +104,33 @@ def fill(options: argparse.Namespace) -> None:
         collect(futures, options.out, deadline, "training")
 
 
+def settle(options: argparse.Namespace) -> None:
+    """Fill in what was not said."""
+    quick = options.quick
+    options.seeds = options.seeds or ([0] if quick else [0, 1, 2])
+    options.steps = (20 if quick else 1000) if options.steps is None else options.steps
+    options.count = options.count or (2 if quick else 20)
+    small = Path("output/mirror_or_own_quick.jsonl")
+    options.out = options.out or (small if quick else tables.RESULTS)
+
+
 def main() -> None:
     """Do what is not done yet, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, 20 steps, one structure")
-    parser.add_argument("--steps", type=int, default=1500, help="of each training; 0 for none")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--quick", action="store_true", help="one seed, 20 steps: two minutes")
+    parser.add_argument("--steps", type=int, help="of each training: 1000; 0 for none")
+    parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--arms", nargs="+", help="all that this autoup can run")
     parser.add_argument("--time", action="store_true", help="measure seconds per 100 steps too")
-    parser.add_argument("--count", type=int, default=20, help="steps of which a time is measured")
+    parser.add_argument("--count", type=int, help="steps that are timed at once: 20")
     parser.add_argument("--no-structure", dest="structure", action="store_false")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     parser.add_argument("--minutes", type=float, default=1e6, help="nothing is begun after them")
-    parser.add_argument("--out", type=Path, default=tables.RESULTS)
+    parser.add_argument("--out", type=Path, help="the results file; with --quick under output/")
     options = parser.parse_args()
-    if options.quick:
-        options.seeds, options.steps, options.count = [0], 20, 2
-        if options.out == tables.RESULTS:
-            options.out = Path("output/mirror_or_own_quick.jsonl")
+    settle(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.touch()
     fill(options)

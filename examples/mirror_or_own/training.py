@@ -222,16 +222,28 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def clock(job: Job, device: str, *, captured: bool, count: int, repeats: int = 3) -> float:
-    """Return the seconds of 100 steps of training, the median over repeats."""
-    trial, times = Trial(job, 1000, device, captured=captured), []
-    for _ in range(WARM_UP + 2):
-        trial.step()
-    for _ in range(repeats):
+def seconds(trial: Trial, device: str, count: int) -> float:
+    """Return the seconds of 100 steps, the median of three repeats of ``count`` steps."""
+    times = []
+    for _ in range(3):
         synchronise(device)
         start = time.perf_counter()
         for _ in range(count):
             trial.step()
         synchronise(device)
         times.append((time.perf_counter() - start) / count)
-    return 100 * statistics.median(times)
+    return round(100 * statistics.median(times), 3)
+
+
+def clock(job: Job, device: str, count: int) -> dict[str, float]:
+    """Return the seconds of 100 steps, and on a GPU those of captured ones as well."""
+    trial = Trial(job, 1000, device, captured=False)
+    for _ in range(WARM_UP if device.startswith("cuda") else 2):
+        trial.step()
+    told = {"seconds": seconds(trial, device, count)}
+    if device.startswith("cuda"):
+        trial = Trial(job, 1000, device, captured=True)
+        for _ in range(WARM_UP + 1):
+            trial.step()
+        told["captured"] = seconds(trial, device, 5 * count)
+    return told
