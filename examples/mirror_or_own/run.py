@@ -48,11 +48,11 @@ def describe(model: str, arm: str) -> dict[str, object]:
     return structure.describe(model, arm)
 
 
-def train(model: str, arm: str, seed: int, steps: int, device: str) -> dict[str, object]:
-    """Train once."""
+def train(cases: list[tuple], steps: int, device: str) -> list[dict[str, object]]:
+    """Train several side by side."""
     import training
 
-    return training.run(training.Job(model, arm, seed), steps, device, captured=True)
+    return training.run([training.Job(*case) for case in cases], steps, device)
 
 
 def clock(model: str, arm: str, device: str, count: int) -> dict[str, object]:
@@ -75,7 +75,9 @@ def collect(futures: dict[Future, tuple], path: Path, deadline: float, what: str
         if error := future.exception():
             tqdm.write(f"{what} {futures[future]}: {type(error).__name__}: {error}", sys.stderr)
         else:
-            write(path, future.result())
+            made = future.result()
+            for line in made if isinstance(made, list) else [made]:
+                write(path, line)
 
 
 def fill(options: argparse.Namespace) -> None:
@@ -100,7 +102,8 @@ def fill(options: argparse.Namespace) -> None:
             collect(futures, options.out, deadline, "structure")
         todo = [(*each, seed) for seed in options.seeds for each in cases]
         todo = [each for each in todo if ("train", *each) not in done and options.steps]
-        futures = {pool.submit(train, *each, options.steps, options.device): each for each in todo}
+        groups = [todo[n : n + options.together] for n in range(0, len(todo), options.together)]
+        futures = {pool.submit(train, each, options.steps, options.device): each for each in groups}
         collect(futures, options.out, deadline, "training")
 
 
@@ -127,6 +130,7 @@ def main() -> None:
     parser.add_argument("--no-structure", dest="structure", action="store_false")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
+    parser.add_argument("--together", type=int, default=1, help="trainings a process, on a GPU")
     parser.add_argument("--minutes", type=float, default=1e6, help="nothing is begun after them")
     parser.add_argument("--out", type=Path, help="the results file; with --quick under output/")
     options = parser.parse_args()

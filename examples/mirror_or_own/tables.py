@@ -124,13 +124,16 @@ def times(lines: list[dict], key: str = "seconds") -> str:
     for model in MODELS:
         cells = [find(lines, model=model, arm=arm) for arm in arms]
         if any(cells):
-            rows.append((model, *[f"{each[0][key]:.2f}" if each else "-" for each in cells]))
+            told = [each[0].get(key) if each else None for each in cells]
+            rows.append((model, *["-" if value is None else f"{value:.2f}" for value in told]))
     return table(("model", *arms), rows)
 
 
 def compose(lines: list[dict]) -> str:
     """Return all tables."""
-    parts = ["### What the decoders are made of", structure(lines)]
+    parts: list[str] = []
+    if find(lines, what="structure"):
+        parts += ["### What the decoders are made of", structure(lines)]
     trainings = find(lines, what="train")
     for key, (_, heading, _) in MEASURES.items():
         if any(key in line for line in trainings):
@@ -139,7 +142,7 @@ def compose(lines: list[dict]) -> str:
     for device in dict.fromkeys(line["device"] for line in clocked):
         here = find(clocked, device=device)
         parts += [f"### Seconds of 100 steps, {device}", times(here)]
-        if "captured" in here[0]:
+        if any("captured" in line for line in here):
             parts += [f"### The same, each step one CUDA graph, {device}", times(here, "captured")]
     return "\n\n".join(parts)
 

@@ -109,6 +109,12 @@ def measure(model: nn.Module, kind: str, wanted: torch.Tensor) -> dict[str, floa
     }
 
 
+def synchronise(device: str) -> None:
+    """Wait for the device."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
 class Trial:
     """A model in training with Adam, the learning rate falling to 0 in a straight line.
 
@@ -135,6 +141,8 @@ class Trial:
         self.optimiser = torch.optim.Adam(self.model.parameters(), rate, capturable=on_gpu)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.captured = captured and on_gpu
+        self.stream = torch.cuda.Stream() if on_gpu else None
+        synchronise(device)  # What lies ready was made on another stream.
 
     def load_next(self) -> None:
         """Put the next batch and the next learning rate in their places."""
@@ -159,67 +167,57 @@ class Trial:
         """Capture a step."""
         self.graph = torch.cuda.CUDAGraph()
         self.optimiser.zero_grad()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, stream=self.stream):
             self.loss = self.learn()
 
     def step(self) -> None:
-        """Train once."""
+        """Train once, on a stream of its own, beside the trials of others."""
         if self.captured and self.done == WARM_UP:
             torch.cuda.synchronize()
             self.capture()
-        if self.graph is not None:
+        with torch.cuda.stream(self.stream):
             self.load_next()
-            self.graph.replay()
-            loss = self.loss
-        elif self.captured:  # What is captured later must have run on another stream before.
-            loss = self.step_aside()
-        else:
-            self.load_next()
-            loss = self.learn()
-        self.losses[self.done % self.steps] = loss
+            if self.graph is None:
+                loss = self.learn()
+            else:
+                self.graph.replay()
+                loss = self.loss
+            self.losses[self.done % self.steps] = loss
         self.done += 1
-
-    def step_aside(self) -> torch.Tensor:
-        """Train once on a stream of its own."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self.load_next()
-            loss = self.learn()
-        torch.cuda.current_stream().wait_stream(stream)
-        return loss
 
     def curve(self) -> list[float]:
         """Return the mean loss of each tenth of the training."""
         return [round(float(each.mean()), 5) for each in self.losses.chunk(POINTS)]
 
 
-def run(job: Job, steps: int, device: str, *, captured: bool) -> dict[str, object]:
-    """Train, and return the line of results; where a graph cannot be captured, without one."""
-    start = time.perf_counter()
-    trial = Trial(job, steps, device, captured=captured)
-    before = measure(trial.model.eval(), trial.kind, trial.held_out)
-    trial.model.train()
+def warm_up(job: Job, steps: int, device: str) -> Trial:
+    """Return a trial after its first steps; one that cannot be captured goes on without."""
+    trial = Trial(job, steps, device, captured=True)
     try:
-        while trial.done < steps:
+        while trial.done < min(steps, WARM_UP + 1):
             trial.step()
     except RuntimeError:
-        if not captured:
+        if not trial.captured:
             raise
-        return run(job, steps, device, captured=False)
-    after = measure(trial.model.eval(), trial.kind, trial.held_out)
-    told = {name: round(value, 4) for name, value in after.items()}
-    told |= {f"{name} at the start": round(value, 4) for name, value in before.items()}
-    took = time.perf_counter() - start
-    about = {"steps": steps, "device": device, "graph": trial.graph is not None}
-    return {"what": "train", **asdict(job), **about, **told, "loss": trial.curve(),
-            "took": round(took, 1)}  # fmt: skip
+        return Trial(job, steps, device, captured=False)
+    return trial
 
 
-def synchronise(device: str) -> None:
-    """Wait for the device."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+def run(jobs: list[Job], steps: int, device: str) -> list[dict[str, object]]:
+    """Train side by side, and return the lines of results."""
+    trials = [warm_up(job, steps, device) for job in jobs]
+    synchronise(device)
+    while behind := [trial for trial in trials if trial.done < steps]:
+        for trial in behind:
+            trial.step()
+    synchronise(device)
+    lines = []
+    for job, trial in zip(jobs, trials, strict=True):
+        told = measure(trial.model.eval(), trial.kind, trial.held_out)
+        told = {name: round(value, 4) for name, value in told.items()}
+        about = {"steps": steps, "device": device, "graph": trial.graph is not None}
+        lines.append({"what": "train", **asdict(job), **about, **told, "loss": trial.curve()})
+    return lines
 
 
 def seconds(trial: Trial, device: str, count: int) -> float:
@@ -242,8 +240,7 @@ def clock(job: Job, device: str, count: int) -> dict[str, float]:
         trial.step()
     told = {"seconds": seconds(trial, device, count)}
     if device.startswith("cuda"):
-        trial = Trial(job, 1000, device, captured=True)
-        for _ in range(WARM_UP + 1):
-            trial.step()
-        told["captured"] = seconds(trial, device, 5 * count)
+        trial = warm_up(job, 1000, device)
+        if trial.graph is not None:
+            told["captured"] = seconds(trial, device, 5 * count)
     return told
