@@ -22,6 +22,18 @@ SMALL = {
     "digits_vae.py": ["--steps", "5", "--limit", "200", "--seeds", "2"],
     "mirror_a_backbone.py": ["--backbone", "own", "--steps", "3"],
     "evidence/run.py": ["--quick", "--steps", "1", "--workers", "1", "--kinds", "k2 s2", "k4 s2"],
+    "mirror_or_own/run.py": [
+        "--quick",
+        "--steps",
+        "2",
+        "--time",
+        "--count",
+        "1",
+        "--together",
+        "2",
+        "--models",
+        "DCGAN",
+    ],
     "smoothness_cost.py": ["--rounds", "1", "--sizes", "8"],
     "mirror_or_resize.py": ["--steps", "2", "--seeds", "0"],
     "fold_cost.py": ["--quick"],
@@ -61,7 +73,8 @@ def example(tmp_path_factory):
 
 
 def test_every_example_is_run():
-    assert {path.name for path in EXAMPLES.glob("*.py")} | {"evidence/run.py"} == set(SMALL)
+    folders = {"evidence/run.py", "mirror_or_own/run.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} | folders == set(SMALL)
 
 
 @pytest.mark.parametrize("name", grouped(SMALL))
@@ -180,6 +193,23 @@ def test_the_evidence_goes_on_where_it_was_and_is_remade_from_its_results_alone(
     assert len(pictures) == 9
     for name in pictures:
         assert (cwd / "r" / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.together("mirror_or_own/run.py")
+def test_mirrors_and_own_decoders_end_in_tables_that_are_remade_from_the_results(example):
+    done, cwd = example("mirror_or_own/run.py")
+    assert re.search(
+        r"^\| DCGAN \| own \| 378,080 \| 5 \| 0 \| 4 \| none \|", done.stdout, re.MULTILINE
+    )
+    assert re.search(r"^\| DCGAN \| mirror \|.* \| yes \| exact \|$", done.stdout, re.MULTILINE)
+    results = cwd / "output" / "mirror_or_own_quick.jsonl"
+    code = f"import sys; sys.path.insert(0, {str(EXAMPLES / 'mirror_or_own')!r}); import tables; "
+    code += (
+        f"sys.argv = ['tables', {str(results)!r}]; tables.main(); assert 'torch' not in sys.modules"
+    )
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
 
 
 @pytest.mark.parametrize("source", ["torchvision", "timm"])
