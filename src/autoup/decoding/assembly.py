@@ -1,5 +1,6 @@
 """Put the layers that undo an encoder's parts in order: one ``nn.Sequential``, named after them."""
 
+import copy
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
-from autoup.decoding.inverses import undo
+from autoup.decoding.gates import gate_of, rescaled, undo_gated
 from autoup.decoding.operators import Norm
 from autoup.decoding.parts import Part
 from autoup.decoding.steps import Point, where
@@ -41,19 +42,20 @@ def assemble(
         InfeasibleError: A convolution has no adjoint.
         ValueError: The grid of pixels is lost; the message names the layer.
     """
-    layers, following = _sort(parts)
+    layers, between = _sort(parts)
     weighted = [number for number, part in enumerate(layers) if part.kind in WEIGHTED]
     first = weighted[0] if weighted else len(layers)
     children = _Children()
     for number in range(len(layers) - 1, -1, -1):
         part, is_last = layers[number], number <= first
-        followers = [] if is_last else _followers(part, following[number - 1])
+        followers = _followers(part, between[number], bare=is_last)
         if part.kind == "block":
             bias = not any(each.norm for each in followers)
         else:  # In the encoder, a normalisation may stand in for the bias of its first layer.
-            bias = is_last and any(each.norm for each in following[number])
+            bias = is_last and any(each.norm for each in between[number + 1])
+        wide, narrow = (gate_of(each) for each in (followers or between[number], between[number + 1]))
         with _naming(part, parts):
-            made = undo(part, settings, bias=bias)
+            made = undo_gated(part, settings, bias=bias, wide=wide, narrow=narrow)
             if small_start and number == first:
                 _start_small(made)
             behind = [(each.step.name, _build_follower(each, settings)) for each in followers]
@@ -78,26 +80,30 @@ def _start_small(layers: Layers) -> None:
 
 
 def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:
-    """Return the layers, and for each the normalisations and activations that follow it."""
+    """Return the layers, and the normalisations and activations before each and behind the last."""
     layers: list[Part] = []
-    following: list[list[Part]] = []
+    between: list[list[Part]] = [[]]
     for part in parts:
-        if part.kind not in _FOLLOWING:
+        if part.kind in _FOLLOWING:
+            between[-1].append(part)
+        else:
             layers.append(part)
-            following.append([])
-        elif layers:
-            following[-1].append(part)
-    return layers, following
+            between.append([])
+    return layers, between
 
 
-def _followers(part: Part, following: Sequence[Part]) -> list[Part]:
+def _followers(part: Part, before: Sequence[Part], *, bare: bool) -> list[Part]:
     """Return what follows the mirror of a part; what is missing behind a block comes from it."""
-    followers = list(following)
+    if bare:
+        return []
+    followers = list(before)
     here = replace(part.step, after=part.before)
-    if part.kind == "block" and part.norm and not any(each.norm for each in following):
-        followers.insert(0, Part("norm", here, norm=_fitted(part.norm, part.before)))
-    if part.kind == "block" and part.activation and not any(each.activation for each in following):
+    if part.kind == "block" and part.activation and not any(each.activation for each in before):
         followers.append(Part("activation", here, activation=part.activation))
+    if part.kind == "block" and part.norm and not any(each.norm for each in before):
+        point = rescaled(part.before, gate_of(followers))
+        here = replace(here, after=point)
+        followers.insert(0, Part("norm", here, norm=_fitted(part.norm, point)))
     return followers
 
 
@@ -112,7 +118,9 @@ def _build_follower(part: Part, settings: Settings) -> tuple[str, nn.Module]:
     if part.norm:
         return "norm", build_norm(part.norm, part.after.shape, settings)
     assert part.activation
-    return "activation", part.activation()
+    made = part.activation.build(part.after, settings.factory["device"])
+    assert made is not None
+    return "activation", made
 
 
 def _is_stage(part: Part) -> bool:
@@ -127,7 +135,10 @@ def _is_stage(part: Part) -> bool:
 def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -> Layers:
     """Return ``count`` convolutions of 3 taps with the encoder's commonest normalisation."""
     norms = Counter(each.norm for each in parts if each.norm).most_common(1)
-    activate = part.activation or next((p.activation for p in parts if p.activation), None)
+    device = settings.factory["device"]
+    found = (p.activation for p in (part, *parts) if p.activation and p.activation.is_plain)
+    built = (each.build(part.before, device) for each in found)
+    activation = next((each for each in built if each is not None), None)
     channels, dims = part.before.shape[1], len(part.before.shape) - 2
     layers: Layers = []
     for _ in range(count):
@@ -136,7 +147,7 @@ def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -
         if norms:
             norm = build_norm(_fitted(norms[0][0], part.before), part.before.shape, settings)
             layers.append(("norm", norm))
-        layers += [("activation", activate())] if activate else []
+        layers += [("activation", copy.deepcopy(activation))] if activation else []
     return layers
 
 

@@ -1,36 +1,37 @@
 """What a decoder has to undo: the steps of an encoder, told apart and simplified.
 
-Steps that leave the shape alone and have no weights vanish, unless they are a normalisation or
-an activation. A padding joins the convolution or pooling that follows it, and operators that
-only shuffle channels go, since the next weights can absorb them.
+Steps that leave the shape alone and have no weights vanish where the next weights can absorb
+them, as factors and what only shuffles channels; a normalisation or an activation stays, and what
+cannot is told. A padding joins the convolution or pooling that follows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import torch
 
+from autoup.decoding.activations import Activation, acts_at_places, kept_module, read_activations
+from autoup.decoding.choosing import main_activation
+from autoup.decoding.known import named_module
 from autoup.decoding.operators import (
     CONVOLUTIONS,
     ELEMENTWISE,
     IDENTITIES,
     RESHAPES,
     TRANSPOSED,
-    Build,
     Norm,
     argument,
-    main_activation,
     main_norm,
     name_of,
     order_of,
-    read_activation,
-    read_composed_activation,
     read_norm,
 )
+from autoup.decoding.runs import changes_nothing, offence, shuffles_channels
 from autoup.decoding.steps import Point, Step
 
 Pads = tuple[tuple[int, int], ...]
+Tell = Callable[[Step, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Part:
     kind: str
     step: Step
     norm: Norm | None = None
-    activation: Build | None = None
+    activation: Activation | None = None
     pads: Pads = ()
 
     @property
@@ -64,29 +65,51 @@ class Part:
         return self.step.after
 
 
-def read_parts(steps: Sequence[Step], *, fold: bool, merge: bool) -> list[Part]:
+def read_parts(
+    steps: Sequence[Step], *, fold: bool, merge: bool, gates: bool, tell: Tell
+) -> list[Part]:
     """Return what is to be undone, in the encoder's order.
 
     Args:
         steps: All steps from input to output.
         fold: Whether an uneven padding joins what follows it, too.
         merge: Whether all between two changes of resolution becomes one block.
+        gates: Whether an activation may change the number of channels.
+        tell: Is told of steps that are left out or replaced, and how.
 
     Example:
         >>> import torch
         >>> from autoup.decoding.capture import capture
         >>> from autoup.decoding.steps import read_steps
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.Dropout())
-        >>> steps = read_steps(capture(encoder, (1, 1, 9, 9), None))
-        >>> [part.kind for part in read_parts(steps, fold=True, merge=False)]
+        >>> steps = read_steps(capture(encoder, (1, 1, 9, 9), None), encoder)
+        >>> parts = read_parts(steps, fold=True, merge=False, gates=True, tell=print)
+        >>> [part.kind for part in parts]
         ['convolution']
     """
-    found = [part for step in steps if (part := _classify(step))]
+    found = list[Part]()
+    for at_places, group in groupby(steps, acts_at_places):
+        found += _read_group([*group], at_places, gates, tell)
     parts = _fold_pads(_drop_shuffles(_join_channel_norms(found)), fold)
-    return _merge(parts) if merge else parts
+    return _merge(parts, tell) if merge else parts
 
 
-def _classify(step: Step) -> Part | None:
+def _read_group(steps: Sequence[Step], at_places: bool, gates: bool, tell: Tell) -> list[Part]:
+    """Return the parts of steps that follow each other and either all act at places or none."""
+    read = read_activations(steps) if at_places else None
+    if read is None:
+        return [part for step in steps if (part := _classify(step, tell))]
+    return [_as_activation(_join(each), activation, gates, tell) for each, activation in read]
+
+
+def _as_activation(step: Step, activation: Activation, gates: bool, tell: Tell) -> Part:
+    if gates or activation.gate == 1:
+        return Part("activation", step, activation=activation)
+    tell(step, "changes the number of channels, which adjoint=True fixes; a 1x1 layer stands in")
+    return Part("block", step)
+
+
+def _classify(step: Step, tell: Tell) -> Part | None:
     nodes = _without_selection(step)
     changed = step.before.shape != step.after.shape
     if len(nodes) == 1:
@@ -94,14 +117,20 @@ def _classify(step: Step) -> Part | None:
             return part
         if name_of(nodes[0]) in IDENTITIES or _is_elementwise(step):
             return None
-    elif not changed and not step.weights:
-        activation = read_composed_activation(nodes)
-        return Part("activation", step, activation=activation) if activation else None
     if not changed and not step.weights:
-        return None
+        return _keep(step, tell)
     if not step.weights and _keeps_channels(step):
         return Part("resize", step)
-    return _as_block(step)
+    return _as_block(step, tell)
+
+
+def _keep(step: Step, tell: Tell) -> Part | None:
+    """Return a step without weights that stays as it is; what is lost with another one is told."""
+    if module := kept_module(step):
+        return Part("activation", step, activation=Activation(module))
+    if not shuffles_channels(step) and not changes_nothing(step):
+        tell(step, f"{offence(step)}; it is left out")
+    return None
 
 
 def _classify_operator(step: Step, changed: bool) -> Part | None:
@@ -109,8 +138,8 @@ def _classify_operator(step: Step, changed: bool) -> Part | None:
     name = name_of(node).rstrip("_")
     if norm := read_norm(node):
         return Part("norm", step, norm=norm)
-    if activation := read_activation(node):
-        return Part("activation", step, activation=activation)
+    if name in ("softmax", "log_softmax") and (module := named_module(node, step.graph)):
+        return Part("activation", step, activation=Activation(module))
     if name in CONVOLUTIONS and node.args[0] is step.before.node:
         return Part("convolution", step)
     if name in TRANSPOSED and node.args[0] is step.before.node:
@@ -173,8 +202,11 @@ def _read_pads(step: Step, name: str) -> Pads | None:
     return None
 
 
-def _as_block(step: Step) -> Part:
-    return Part("block", step, norm=main_norm(step.nodes), activation=main_activation(step.nodes))
+def _as_block(step: Step, tell: Tell) -> Part:
+    activation, are_lost = main_activation(step)
+    if are_lost:
+        tell(step, "has activations of which none fits its stage; that has none")
+    return Part("block", step, norm=main_norm(step.nodes), activation=activation)
 
 
 def _join_channel_norms(parts: Sequence[Part]) -> list[Part]:
@@ -194,6 +226,8 @@ def _join_channel_norms(parts: Sequence[Part]) -> list[Part]:
 
 
 def _join(steps: Sequence[Step]) -> Step:
+    if len(steps) == 1:
+        return steps[0]
     nodes = tuple(node for step in steps for node in step.nodes)
     paths = [step.name.split(".") for step in steps]
     shared = [each[0] for each in zip(*paths, strict=False) if len(set(each)) == 1]
@@ -254,7 +288,7 @@ def _takes(part: Part, padding: Part, uneven: bool) -> bool:
     return spatial and (even or part.kind == "resize" or (uneven and not grows))
 
 
-def _merge(parts: Sequence[Part]) -> list[Part]:
+def _merge(parts: Sequence[Part], tell: Tell) -> list[Part]:
     """Make one block of all between two changes of resolution, where it has several layers.
 
     Normalisation and activation at its end stay apart, for the mirror of the next layer.
@@ -270,7 +304,7 @@ def _merge(parts: Sequence[Part]) -> list[Part]:
         if len(layers) > 1:
             head, tail = layers[0], layers[-1] + 1
             step = _join([part.step for part in span[head:tail]])
-            block = _as_block(replace(step, name=span[head].step.name))
+            block = _as_block(replace(step, name=span[head].step.name), tell)
             span = [*span[:head], block, *span[tail:]]
         merged += span
     return merged

@@ -1,0 +1,66 @@
+"""Undo layers beside a gate, an activation that makes fewer channels than it takes.
+
+In an encoder the layer before a gate makes the channels that it takes; in the decoder that is the
+mirror of the layer behind it. So the mirror in front of a gate makes more channels than its layer
+had, and the mirror behind it takes fewer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import prod
+
+from autoup.decoding.builders import Layers, Settings
+from autoup.decoding.inverses import undo
+from autoup.decoding.parts import Part
+from autoup.decoding.runs import channel_axis
+from autoup.decoding.steps import Point
+
+_FREE = ("block", "convolution", "linear", "transposed")  # Those with channels of their own choice.
+
+
+def gate_of(followers: Sequence[Part]) -> Fraction:
+    """Return how many channels activations take for each one that the last of them makes."""
+    return prod((each.activation.gate for each in followers if each.activation), start=Fraction(1))
+
+
+def rescaled(point: Point, by: Fraction) -> Point:
+    """Return a point with another number of channels."""
+    axis = channel_axis(point)
+    if by == 1 or axis is None:
+        return point
+    size = point.shape[axis] * by
+    return replace(point, shape=(*point.shape[:axis], int(size), *point.shape[axis + 1 :]))
+
+
+def undo_gated(
+    part: Part, settings: Settings, *, bias: bool, wide: Fraction, narrow: Fraction
+) -> Layers:
+    """Return the layers that undo a part between gates.
+
+    Args:
+        part: What to undo; no normalisation and no activation.
+        settings: What holds for all layers.
+        bias: Whether to add a bias, where the encoder's layer has none or is a block.
+        wide: How many channels to make for each one before the part.
+        narrow: How many channels of the part are given by each one.
+
+    Raises:
+        InfeasibleError: A convolution has no adjoint.
+        ValueError: The meaning of the dimensions is lost.
+    """
+    before, after = rescaled(part.before, wide), rescaled(part.after, 1 / narrow)
+    if part.kind in _FREE:
+        step = replace(part.step, before=before, after=after)
+        return undo(replace(part, step=step), settings, bias=bias)
+    layers = _lead(part, after, part.after, settings)
+    layers += undo(part, settings, bias=bias)
+    return layers + _lead(part, part.before, before, settings)
+
+
+def _lead(part: Part, start: Point, end: Point, settings: Settings) -> Layers:
+    """Return a layer of one tap from a point to one with another number of channels."""
+    if start.shape == end.shape:
+        return []
+    step = replace(part.step, nodes=(), before=end, after=start)
+    return [("widen", layer) for _, layer in undo(Part("block", step), settings, bias=True)]
