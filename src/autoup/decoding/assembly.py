@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
-from autoup.decoding.gates import gate_of, rescaled, undo_gated
+from autoup.decoding.gates import gate_of, rescaled, share_gates, undo_gated
 from autoup.decoding.operators import Norm
 from autoup.decoding.parts import Part
 from autoup.decoding.steps import Point, where
@@ -43,6 +43,7 @@ def assemble(
         ValueError: The grid of pixels is lost; the message names the layer.
     """
     layers, between = _sort(parts)
+    gates = share_gates(layers, between)
     weighted = [number for number, part in enumerate(layers) if part.kind in WEIGHTED]
     first = weighted[0] if weighted else len(layers)
     children = _Children()
@@ -53,7 +54,9 @@ def assemble(
             bias = not any(each.norm for each in followers)
         else:  # In the encoder, a normalisation may stand in for the bias of its first layer.
             bias = is_last and any(each.norm for each in between[number + 1])
-        wide, narrow = (gate_of(each) for each in (followers or between[number], between[number + 1]))
+        wide, narrow = gates[number]
+        if followers:
+            wide *= gate_of(followers) / gate_of(between[number])  # A block may bring a gate.
         with _naming(part, parts):
             made = undo_gated(part, settings, bias=bias, wide=wide, narrow=narrow)
             if small_start and number == first:

@@ -24,6 +24,28 @@ def gate_of(followers: Sequence[Part]) -> Fraction:
     return prod((each.activation.gate for each in followers if each.activation), start=Fraction(1))
 
 
+def share_gates(
+    layers: Sequence[Part], between: Sequence[Sequence[Part]]
+) -> list[tuple[Fraction, Fraction]]:
+    """Return for each layer how many channels its mirror makes, and is given, for each of its own.
+
+    A permutation leaves both to its neighbours, where nothing stands between.
+
+    Args:
+        layers: What is to be undone, in the encoder's order.
+        between: What stands before each and behind the last.
+    """
+    gates = [gate_of(each) for each in between]
+    wide, narrow = gates[:-1], gates[1:]
+    for number, part in enumerate(layers):
+        if part.kind == "permute" and not between[number + 1] and number + 1 < len(layers):
+            wide[number + 1] *= wide[number]
+    for number, part in reversed([*enumerate(layers)]):
+        if part.kind == "permute" and not between[number] and number:
+            narrow[number - 1] *= narrow[number]
+    return list(zip(wide, narrow, strict=True))
+
+
 def rescaled(point: Point, by: Fraction) -> Point:
     """Return a point with another number of channels."""
     axis = channel_axis(point)
@@ -50,7 +72,7 @@ def undo_gated(
         ValueError: The meaning of the dimensions is lost.
     """
     before, after = rescaled(part.before, wide), rescaled(part.after, 1 / narrow)
-    if part.kind in _FREE:
+    if part.kind in _FREE or part.kind == "permute":
         step = replace(part.step, before=before, after=after)
         return undo(replace(part, step=step), settings, bias=bias)
     layers = _lead(part, after, part.after, settings)

@@ -49,7 +49,7 @@ _WITHOUT_SETTINGS: tuple[Callable[[], nn.Module], ...] = (
     nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign, nn.Tanhshrink, nn.LogSigmoid, nn.Softplus,
     nn.SELU,
 )  # fmt: skip
-_FAR = 1e3  # Where what saturates has done so.
+_FAR = 1e30  # Where what saturates has done so.
 _NEAR = 1e-12  # Rounding, of numbers in double precision.
 _SIDE = 3  # Places along an axis of a sample, at most.
 _VALUES = 512  # In a sample, at least about so many.
@@ -176,18 +176,19 @@ class _Behaviour:
 def _behaviour(module: nn.Module, x: torch.Tensor) -> _Behaviour | None:
     """Return what a module does to numbers; None where it raises an error or makes none.
 
-    Where a function has a corner it has no gradient: corners are expected at halves.
+    Values are taken at corners too, which are expected at halves, and far out.
     """
     double = copy.deepcopy(module).double() if has_tensors(module) else module
     try:
         with torch.inference_mode(False), torch.enable_grad(), quiet(), fork_rng(devices=[]):
             leaf = x.clone().requires_grad_()
-            made, corners = double(leaf), double((2 * x.real).round().clamp(-12, 12).to(x) / 2)
+            made, halves = double(leaf), (2 * x.real).round().clamp(-12, 12).to(x) / 2
+            others = [double(halves * by) for by in (1, 1e5, _FAR)]
             weights = torch.arange(made.numel(), device=x.device).view(made.shape).cos()
             total = (made * weights).abs().sum() if made.is_complex() else (made * weights).sum()
             total = total + 0.0 * leaf.abs().sum()
             (gradient,) = torch.autograd.grad(total, leaf)
-        return _Behaviour(torch.stack([made, corners]).detach(), gradient)
+        return _Behaviour(torch.stack([made, *others]).detach(), gradient)
     except Exception:
         return None
 

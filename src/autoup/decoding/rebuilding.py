@@ -28,6 +28,7 @@ _SIZED = {
     "expand": (1,), "narrow": (2, 3), "reshape": (1,), "slice": (2, 3), "split": (1,),
     "split_with_sizes": (1,), "unsafe_split": (1,), "view": (1,),
 }  # fmt: skip
+_END = 2**63 - 1  # Of a slice to the end.
 _TAKEN = frozenset((*dir(nn.Module()), *dir(Formula), *keyword.kwlist, "x", "inf", "nan", "text"))
 
 
@@ -115,6 +116,8 @@ class _Writer:
         ]
         dropped = ("device", "layout", "pin_memory", "memory_format")
         kwargs = {k: self._value(v) for k, v in node.kwargs.items() if k not in dropped}
+        if name == "slice" and len(args) == 4:
+            args[1] = self.run.axis
         if name == "rsub" and len(args) == 2 and not kwargs:
             return _Call("sub", (args[1], args[0]), {})
         return _Call(name, tuple(args), {k: v for k, v in kwargs.items() if v is not None})
@@ -181,11 +184,12 @@ _X = _Name("x")
 
 def _name_of_tensor(path: str, taken: Any) -> str:
     """Return the last word of a path, with as many in front of it as make it a name of its own."""
-    words = [each for each in path.split(".") if each not in ("parametrizations", "original")]
+    left_out = ("parametrizations", "original")
+    words = [each for each in path.removeprefix("encoder.").split(".") if each not in left_out]
     for start in range(len(words) - 1, -1, -1):
         name = "_".join(words[start:])
-        is_free = name not in taken and name not in _TAKEN and not hasattr(torch, name)
-        if is_free and name.isidentifier() and len(name) > 1 and not hasattr(torch.ops.aten, name):
+        is_free = name not in taken and name not in _TAKEN and not hasattr(torch.ops.aten, name)
+        if is_free and name.isidentifier() and not hasattr(torch, name):
             return name
     numbered = (f"{'_'.join(words)}_{number}" for number in range(1, 99))
     return next(each for each in numbered if each not in taken)
@@ -227,6 +231,9 @@ class _Text:
             return f"-{self._write(args[0], _SIGN)}", _SIGN
         if name == "getitem":
             return f"{self._write(args[0], _CALL)}[{args[1]}]", _CALL
+        if name == "slice" and len(args) == 4:
+            ends = ["" if each in (None, 0, _END) else str(each) for each in args[2:]]
+            return f"{self._write(args[0], _CALL)}[{':, ' * args[1]}{':'.join(ends)}]", _CALL
         words = [self._write(each, 0) for each in args]
         words += [f"{key}={self._write(each, 0)}" for key, each in call.kwargs.items()]
         return f"{name}({', '.join(words)})", _CALL

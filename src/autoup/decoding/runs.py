@@ -15,7 +15,7 @@ from torch.fx import Node
 
 from autoup.decoding.edges import value_of
 from autoup.decoding.layouts import CHANNEL
-from autoup.decoding.operators import IDENTITIES, RESHAPES, argument, name_of
+from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of
 from autoup.decoding.steps import Graph, Point, Step
 
 # Those that PyTorch does not mark so.
@@ -236,11 +236,10 @@ def evaluate(brought: Node, graph: Graph) -> torch.Tensor | None:
 
 def _call(node: Node, values: Mapping[Node, Any]) -> Any:
     """Run one operator, what it makes on the CPU."""
-    args, kwargs = torch.fx.map_arg((node.args, {**node.kwargs}), lambda each: values[each])  # type: ignore
-    if "device" in kwargs:
-        kwargs["device"] = torch.device("cpu")
+    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda each: values[each])  # type: ignore
+    device = {"device": torch.device("cpu")} if "device" in kwargs else {}
     with torch.no_grad():
-        return node.target(*args, **kwargs)  # type: ignore
+        return node.target(*args, **{**kwargs, **device})  # type: ignore
 
 
 def does_nothing(node: Node) -> bool:
@@ -249,6 +248,7 @@ def does_nothing(node: Node) -> bool:
     Example:
         >>> graph = torch.fx.Graph()
         >>> x = graph.placeholder("x")
+        >>> x.meta["val"] = torch.zeros(1)
         >>> does_nothing(graph.call_function(torch.ops.aten.mul.Tensor, (x, 1.0)))
         True
     """
@@ -256,6 +256,8 @@ def does_nothing(node: Node) -> bool:
     other = node.args[1] if len(node.args) == 2 and not node.kwargs else None
     if name in _SAME:
         return True
+    if name in _CASTS:  # PyTorch returns the tensor itself, so that the graph takes one for the other.
+        return value.dtype == value_of(node.args[0]).dtype  # type: ignore
     if name in RESHAPES or name in ("expand", "expand_as"):
         return value.shape == value_of(node.args[0]).shape  # type: ignore
     if name in _SCALED | _DIVIDED:
@@ -327,7 +329,8 @@ def offence(step: Step) -> str:
         step.graph, step.nodes, (step.before.node,), step.after.node, channel_axis(step.before)
     )
     wrong = [node for node in step.nodes if not _is_local(node, run)]
-    node = wrong[0] if wrong else step.nodes[-1]
+    others = [node for node in wrong if name_of(node) not in VIEWS]
+    node = (others or wrong or [*step.nodes])[0]
     name, tags = name_of(node), getattr(node.target, "tags", ())
     if torch.Tag.nondeterministic_seeded in tags:
         return f"{name} draws random numbers"

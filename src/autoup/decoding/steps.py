@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import prod
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -29,8 +30,11 @@ from autoup.decoding.layouts import (
     start,
 )
 from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, argument, name_of, order_of
+from autoup.errors import PACKAGE
 from autoup.inspecting.copies import check_module
 from autoup.inspecting.modules import modules_by_path
+
+_LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +283,10 @@ def _candidates(
 
 
 def where(node: Node) -> str:
-    """Return the line of code that called an operator, as far as it is known."""
+    """Return the line of the user's code that called an operator, as far as it is known."""
     trace: str = node.meta.get("stack_trace") or ""
     lines = [line.strip() for line in trace.splitlines() if line.lstrip().startswith("File ")]
+    lines = [line for line in lines if not line.removeprefix('File "').startswith(_LIBRARIES)]
     return f" ({lines[-1].rpartition(', in ')[0]})" if lines else ""
 
 
