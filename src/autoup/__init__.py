@@ -10,7 +10,7 @@ from autoup.auditing.model import audit
 from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
 from autoup.decoding.decoder import mirror_decoder
-from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError
+from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError, MirrorWarning
 from autoup.layers.conv_transpose import (
     AutoConvTranspose1d,
     AutoConvTranspose2d,
@@ -31,6 +31,7 @@ __all__ = [
     "AutoupError",
     "GridMeasurement",
     "InfeasibleError",
+    "MirrorWarning",
     "Solution",
     "Upsampling",
     "__version__",

@@ -54,6 +54,23 @@ class ArtifactWarning(UserWarning):
     """
 
 
+class MirrorWarning(UserWarning):
+    """Something of an encoder is not in its decoder, or not as it was.
+
+    The message names each layer, what it does, and what stands in for it.
+
+    Example:
+        >>> import warnings, autoup
+        >>> from torch import nn
+        >>> encoder = nn.Sequential(nn.Conv1d(1, 8, 3, 2, 1), nn.MaxPool1d(3, 1, 1), nn.Conv1d(8, 8, 1))
+        >>> with warnings.catch_warnings(record=True, action="always") as caught:
+        ...     decoder = autoup.mirror_decoder(encoder, (1, 1, 64))
+        >>> print(caught[0].message)
+        mirror_decoder: 1 step of the encoder is not in the decoder as it was.
+          1: max_pool1d joins several values; it is left out.
+    """
+
+
 class Refusal(Exception):  # noqa: N818
     """Why one thing cannot be done, in words that fit behind its place; it never leaves autoup.
 
@@ -65,8 +82,8 @@ class Refusal(Exception):  # noqa: N818
     """
 
 
-def warn(message: str) -> None:
-    """Issue an ArtifactWarning that points at the first line outside of this package.
+def warn(message: str, category: type[Warning] = ArtifactWarning) -> None:
+    """Issue a warning that points at the first line outside of this package.
 
     Example:
         >>> with warnings.catch_warnings(record=True, action="always") as caught:
@@ -77,7 +94,7 @@ def warn(message: str) -> None:
     frame, level = sys._getframe(), 1  # pyright: ignore[reportPrivateUsage]
     while frame.f_back and frame.f_code.co_filename.startswith(PACKAGE):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, ArtifactWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def first_line(error: BaseException) -> str:

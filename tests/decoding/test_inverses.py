@@ -68,7 +68,7 @@ def test_block_that_sees_neighbours_gets_three_taps_as_dense_as_its_weights_allo
 
 def test_weights_behind_a_parametrization_count():
     normed = nn.utils.parametrizations.weight_norm(conv(8, 8, 3, 1, bias=False), dim=None)
-    (step,) = read_steps(capture(normed, (1, 8, 9, 9), None))
+    (step,) = read_steps(capture(normed, (1, 8, 9, 9), None), normed)
     assert step.weights == 8 * 8 * 9 + 1
 
 

@@ -1,20 +1,24 @@
 """Put the layers that undo an encoder's parts in order: one ``nn.Sequential``, named after them."""
 
+import copy
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from itertools import count
 
 import torch
 from torch import nn
 
 from autoup.decoding.builders import CONV, Layers, Settings, build_norm
-from autoup.decoding.inverses import undo
-from autoup.decoding.operators import Norm
-from autoup.decoding.parts import FOLLOWING, WEIGHTED, Part, as_one_block
+from autoup.decoding.choosing import main_activation
+from autoup.decoding.gates import between_gates, gate_of, rescaled, share_gates, undo_gated
+from autoup.decoding.joining import as_one_block
+from autoup.decoding.operators import Norm, main_norm
+from autoup.decoding.parts import FOLLOWING, WEIGHTED, Part
 from autoup.decoding.residuals import undo_residual
-from autoup.decoding.steps import Point, where
+from autoup.decoding.steps import Point, Step, where
 from autoup.errors import InfeasibleError
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.layers.residual import Residual
@@ -41,17 +45,18 @@ def assemble(
         InfeasibleError: A convolution has no adjoint.
         ValueError: The grid of pixels is lost; the message names the layer.
     """
-    layers, following, _ = _sort(parts)
+    layers, between = _sort(parts)
+    gates = share_gates(layers, between)
     weighted = [number for number, part in enumerate(layers) if part.kind in WEIGHTED]
     first = weighted[0] if weighted else len(layers)
     children = _Children()
     for number in range(len(layers) - 1, -1, -1):
         part, is_last = layers[number], number <= first
-        followers = None if is_last else following[number - 1]
+        followers = None if is_last else between[number]
         # In the encoder, a normalisation may stand in for the bias of its first layer.
-        bias = is_last and any(each.norm for each in following[number])
+        bias = is_last and any(each.norm for each in between[number + 1])
         with _naming(part, parts):
-            part, made, behind = _undo(part, followers, settings, bias=bias)
+            part, made, behind = _undo(part, followers, gates[number], settings, bias=bias)
             if small_start and number == first:
                 _start_small(made)
         children.put_stage(part, made, behind)
@@ -61,27 +66,35 @@ def assemble(
 
 
 def _undo(
-    part: Part, followers: Sequence[Part] | None, settings: Settings, *, bias: bool
+    part: Part,
+    followers: Sequence[Part] | None,
+    gates: tuple[Fraction, Fraction],
+    settings: Settings,
+    *,
+    bias: bool,
 ) -> tuple[Part, Layers, list[tuple[str, Layers]]]:
-    """Undo a part, with what is to follow; nothing may where that is None.
+    """Undo a part between gates, with what is to follow; nothing may where that is None.
 
     Returns the part as what it is undone, its layers, and by name the layers that follow.
     """
+    wide, narrow = gates
     if part.kind == "residual":
         stage = _undo_residual(part, settings)
         if stage is not None:
-            return part, [("residual", stage)], _build_followers(followers or (), settings)
+            made = between_gates([("residual", stage)], part, settings, wide=wide, narrow=narrow)
+            return part, made, _build_followers(followers or (), settings)
         part = replace(part, kind="block")
     if part.kind == "block":
-        followers = [] if followers is None else _of_block(part, followers)
-        bias = not any(each.norm for each in followers)
-    made = undo(part, settings, bias=bias)
+        own = _of_block(part, followers or ()) if followers is not None else []
+        wide *= gate_of(own) / gate_of(followers or ())  # A block may bring a gate.
+        followers, bias = own, not any(each.norm for each in own)
+    made = undo_gated(part, settings, bias=bias, wide=wide, narrow=narrow)
     return part, made, _build_followers(followers or (), settings)
 
 
 def _undo_residual(part: Part, settings: Settings) -> Residual | None:
     """Undo a block way by way; its branch as one block where its layers cannot be told apart."""
-    merged = tuple(tuple(as_one_block(way)) for way in part.ways)
+    merged = tuple(tuple(as_one_block(way, _bare_block)) for way in part.ways)
     for each in (part, replace(part, ways=merged)):
         try:
             return undo_residual(each, settings, _assemble_branch)
@@ -90,22 +103,28 @@ def _undo_residual(part: Part, settings: Settings) -> Residual | None:
     return None
 
 
+def _bare_block(step: Step) -> Part:
+    activation, _ = main_activation(step)
+    return Part("block", step, norm=main_norm(step.nodes), activation=activation)
+
+
 def _assemble_branch(block: Part, parts: Sequence[Part], settings: Settings) -> nn.Sequential:
     """Undo the parts of a branch from the last to the first.
 
     What stands in front of its first layer, as before an activated convolution, stands in front
     here too; what stands behind its last layer stands behind.
     """
-    layers, following, leading = _sort(parts)
+    layers, (leading, *inner, closing) = _sort(parts) if parts else ([], [[], []])
     children = _Children(block.step.name)
     if not layers:
         raise ValueError("its branch has no layer")
-    head = [_moved(each, block.after) for each in leading]
-    tail = [_moved(each, block.before) for each in following[-1]]
+    head = [_moved(each, rescaled(block.after, 1 / gate_of(leading))) for each in leading]
+    between = [[_moved(each, block.before) for each in closing], *inner, head]
+    gates = share_gates(layers, between)
     for name, made in _build_followers(head, settings):
         children.put(name, made)
-    for part, followers in reversed([*zip(layers, [tail, *following[:-1]], strict=True)]):
-        children.put_stage(*_undo(part, followers, settings, bias=False))
+    for part, followers, gate in reversed([*zip(layers, between[:-1], gates, strict=True)]):
+        children.put_stage(*_undo(part, followers, gate, settings, bias=False))
     return nn.Sequential(children.modules)
 
 
@@ -124,28 +143,29 @@ def _start_small(layers: Layers) -> None:
             return
 
 
-def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]], list[Part]]:
-    """Return the layers, for each the normalisations and activations behind it, and the first."""
+def _sort(parts: Sequence[Part]) -> tuple[list[Part], list[list[Part]]]:
+    """Return the layers, and the normalisations and activations before each and behind the last."""
     layers: list[Part] = []
-    following: list[list[Part]] = []
-    leading: list[Part] = []
+    between: list[list[Part]] = [[]]
     for part in parts:
-        if part.kind not in FOLLOWING:
-            layers.append(part)
-            following.append([])
+        if part.kind in FOLLOWING:
+            between[-1].append(part)
         else:
-            (following[-1] if layers else leading).append(part)
-    return layers, following, leading
+            layers.append(part)
+            between.append([])
+    return layers, between
 
 
-def _of_block(part: Part, following: Sequence[Part]) -> list[Part]:
+def _of_block(part: Part, before: Sequence[Part]) -> list[Part]:
     """Return what follows the mirror of a block; what is missing comes from it."""
-    followers = list(following)
+    followers = list(before)
     here = replace(part.step, after=part.before)
-    if part.norm and not any(each.norm for each in following):
-        followers.insert(0, Part("norm", here, norm=_fitted(part.norm, part.before)))
-    if part.activation and not any(each.activation for each in following):
+    if part.activation and not any(each.activation for each in before):
         followers.append(Part("activation", here, activation=part.activation))
+    if part.norm and not any(each.norm for each in before):
+        point = rescaled(part.before, gate_of(followers))
+        here = replace(here, after=point)
+        followers.insert(0, Part("norm", here, norm=_fitted(part.norm, point)))
     return followers
 
 
@@ -157,15 +177,26 @@ def _fitted(norm: Norm, point: Point) -> Norm:
 
 
 def _build_followers(parts: Iterable[Part], settings: Settings) -> list[tuple[str, Layers]]:
-    """Return normalisations and activations, by the names of what they are in the encoder."""
+    """Return normalisations and activations, by the names of what they are in the encoder.
+
+    Raises:
+        ValueError: An activation does not fit where it is to stand.
+    """
     made: list[tuple[str, Layers]] = []
     for part in parts:
         if part.norm:
             layer = ("norm", build_norm(part.norm, part.after.shape, settings))
         else:
-            assert part.activation
-            layer = ("activation", part.activation())
+            layer = ("activation", _build_activation(part, settings))
         made.append((part.step.name, [layer]))
+    return made
+
+
+def _build_activation(part: Part, settings: Settings) -> nn.Module:
+    device = settings.factory["device"]
+    made = part.activation and part.activation.build(part.after, device)
+    if made is None:
+        raise ValueError(f"its activation does not fit {part.after.shape}")
     return made
 
 
@@ -183,7 +214,10 @@ def _is_stage(part: Part) -> bool:
 def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -> Layers:
     """Return ``count`` convolutions of 3 taps with the encoder's commonest normalisation."""
     norms = Counter(each.norm for each in parts if each.norm).most_common(1)
-    activate = part.activation or next((p.activation for p in parts if p.activation), None)
+    device = settings.factory["device"]
+    found = (p.activation for p in (part, *parts) if p.activation and p.activation.is_plain)
+    built = (each.build(part.before, device) for each in found)
+    activation = next((each for each in built if each is not None), None)
     channels, dims = part.before.shape[1], len(part.before.shape) - 2
     layers: Layers = []
     for _ in range(count):
@@ -192,7 +226,7 @@ def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -
         if norms:
             norm = build_norm(_fitted(norms[0][0], part.before), part.before.shape, settings)
             layers.append(("norm", norm))
-        layers += [("activation", activate())] if activate else []
+        layers += [("activation", copy.deepcopy(activation))] if activation else []
     return layers
 
 

@@ -13,8 +13,10 @@ from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoo
 from autoup.decoding.assembly import assemble
 from autoup.decoding.builders import Settings
 from autoup.decoding.capture import Output, as_map, capture
+from autoup.decoding.classifying import Reading, Tell
 from autoup.decoding.edges import value_of
-from autoup.decoding.parts import Part, flatten, read_parts
+from autoup.decoding.losses import Losses
+from autoup.decoding.parts import Part, flatten
 from autoup.decoding.steps import read_steps
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning
@@ -77,6 +79,7 @@ def mirror_decoder(
         ArtifactWarning: Once, with a table of the layers that need output padding or overlap
             unevenly, and the nearest size or option that is clean, where building the decoder
             anew with it found one.
+        MirrorWarning: Once, with what of the encoder is not in the decoder as it was.
 
     Shape:
         - Input: the encoder's output, at any batch size.
@@ -104,10 +107,13 @@ def mirror_decoder(
         step("capture")
         program = capture(encoder, sizes, output)
         step("build")
-        decoder = make(program, sizes, adjoint, tied=tied, share=_sharer(program, encoder, tied))
+        losses = Losses()
+        share = _sharer(program, encoder, tied)
+        decoder = make(program, encoder, sizes, adjoint, tied=tied, share=share, tell=losses.tell)
         if output_activation is not None:
             decoder.add_module("output_activation", output_activation)
         step("check")
+        losses.warn()
         remake = _remaker(make, program, sizes, encoder, output)
         warn_of_artifacts(decoder, sizes, remake, adjoint=adjoint, tied=tied)
     return decoder
@@ -125,7 +131,7 @@ def _remaker(
     def remake(other: tuple[int, ...], adjoint: bool) -> nn.Module | None:
         try:
             again = program if other == sizes else capture(encoder, other, output)
-            return make(again, other, adjoint, device="meta")
+            return make(again, encoder, other, adjoint, device="meta")
         except (TypeError, ValueError):
             return None
 
@@ -134,6 +140,7 @@ def _remaker(
 
 def _make(
     program: torch.export.ExportedProgram,
+    encoder: nn.Module,
     sizes: tuple[int, ...],
     adjoint: bool,
     *,
@@ -145,10 +152,12 @@ def _make(
     tied: bool = False,
     share: Callable[[object], nn.Parameter | None] = lambda _: None,
     device: str | None = None,
+    tell: Tell = lambda *_: None,
 ) -> nn.Sequential:
     """Make the decoder of a captured encoder, on its device or another, and check its shape."""
     merge = stages == "resolution"
-    parts = read_parts(read_steps(program), fold=not adjoint, merge=merge, residual=residual)
+    reading = Reading(not adjoint, merge, residual, not adjoint, tell)
+    parts = reading.parts(read_steps(program, encoder))
     _check_parts(parts, sizes, tied)
     end = value_of(parts[-1].after.node)
     order = int(not adjoint) if smoothness is None else smoothness

@@ -1,7 +1,7 @@
 """Undo one part of an encoder: the layers from the shape behind it to the shape before it."""
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 from torch import nn
@@ -54,7 +54,7 @@ def undo(part: Part, settings: Settings, *, bias: bool) -> Layers:
 def _undo_convolution(part: Part, settings: Settings, bias: bool) -> Layers:
     node = part.step.nodes[-1]
     dims = CONVOLUTIONS[name_of(node)]
-    conv = _read_convolution(node, dims, settings, bias)
+    conv = _read_convolution(part, dims, settings, bias)
     pads = part.pads[2:] or ((0, 0),) * dims
     if any(front != behind for front, behind in pads):
         return [("up", _solve_anew(conv, part, settings))]
@@ -76,14 +76,15 @@ def _undo_convolution(part: Part, settings: Settings, bias: bool) -> Layers:
     return [("up", made)]
 
 
-def _read_convolution(node: Node, dims: int, settings: Settings, bias: bool) -> Any:
-    """Return a convolution without numbers that has the settings of this operator."""
+def _read_convolution(part: Part, dims: int, settings: Settings, bias: bool) -> Any:
+    """Return a convolution without numbers that has the settings of a part."""
+    node = part.step.nodes[-1]
     weight: tuple[int, ...] = tuple(argument(node, 1, "weight", None).meta["val"].shape)
-    groups = argument(node, 6, "groups", 1)
+    channels = part.before.shape[1], part.after.shape[1]
+    groups = gcd(argument(node, 6, "groups", 1), *channels)
     padding = argument(node, 4, "padding", 0)
     return CONV[dims](
-        weight[1] * groups,
-        weight[0],
+        *channels,
         weight[2:],
         stride=per_dim(argument(node, 3, "stride", 1), dims),
         padding=padding if isinstance(padding, str) else per_dim(padding, dims),
@@ -130,10 +131,10 @@ def _undo_transposed(part: Part, settings: Settings, bias: bool) -> Layers:
     node = part.step.nodes[-1]
     dims = TRANSPOSED[name_of(node)]
     weight = argument(node, 1, "weight", None).meta["val"].shape
-    groups = argument(node, 6, "groups", 1)
+    channels = part.after.shape[1], part.before.shape[1]
+    groups = gcd(argument(node, 6, "groups", 1), *channels)
     made = CONV[dims](
-        weight[1] * groups,
-        weight[0],
+        *channels,
         tuple(weight[2:]),
         stride=per_dim(argument(node, 3, "stride", 1), dims),
         padding=per_dim(argument(node, 4, "padding", 0), dims),

@@ -1,10 +1,9 @@
 """The operators of ATen that a decoder knows: their names, arguments, and what they stand for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
 from torch.fx import Node
 
 VIEWS = frozenset((
@@ -32,19 +31,6 @@ MIXERS = ATTENTION | {
 ELEMENTWISE = frozenset((
     "add", "div", "mul", "rsub", "sub", "true_divide",
 ))  # fmt: skip
-_GATES = frozenset((
-    "hardsigmoid", "log_softmax", "sigmoid", "softmax", "tanh",
-))  # fmt: skip
-
-# What x * gate(x), written by hand, is called; any operator of that name counts as the gate.
-_GATED = {
-    "sigmoid": nn.SiLU,
-    "hardsigmoid": nn.Hardswish,
-    "hardtanh": nn.Hardswish,
-    "relu6": nn.Hardswish,
-    "softplus": nn.Mish,
-    "erf": nn.GELU,
-}
 
 
 def name_of(node: Node) -> str:
@@ -130,92 +116,6 @@ def read_norm(node: Node) -> Norm | None:
     return None
 
 
-Build = Callable[[], nn.Module]
-
-_PLAIN: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "selu": nn.SELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "hardswish": nn.Hardswish,
-    "hardsigmoid": nn.Hardsigmoid,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "log_sigmoid": nn.LogSigmoid,
-}
-# Operator, the module it is, and the arguments that both take in this order with their defaults.
-_WITH_SETTINGS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
-    "leaky_relu": (nn.LeakyReLU, {"negative_slope": 0.01}),
-    "elu": (nn.ELU, {"alpha": 1.0}),
-    "celu": (nn.CELU, {"alpha": 1.0}),
-    "softplus": (nn.Softplus, {"beta": 1, "threshold": 20}),
-    "softshrink": (nn.Softshrink, {"lambd": 0.5}),
-    "hardshrink": (nn.Hardshrink, {"lambd": 0.5}),
-    "threshold": (nn.Threshold, {"threshold": 0, "value": 0}),
-    "rrelu": (nn.RReLU, {"lower": 1 / 8, "upper": 1 / 3}),
-    "gelu": (nn.GELU, {"approximate": "none"}),
-    "softmax": (nn.Softmax, {"dim": -1}),
-    "log_softmax": (nn.LogSoftmax, {"dim": -1}),
-}
-
-
-def read_activation(node: Node) -> Build | None:
-    """Return a call that builds the activation that an operator is; None if it is none.
-
-    Decoders build theirs without ``inplace``.
-    """
-    name = name_of(node).rstrip("_")
-    if name in _PLAIN:
-        return _PLAIN[name]
-    if name in _WITH_SETTINGS:
-        build, defaults = _WITH_SETTINGS[name]
-        settings = {
-            setting: argument(node, place, setting, default)
-            for place, (setting, default) in enumerate(defaults.items(), 1)
-        }
-        return lambda: build(**settings)
-    if name in ("hardtanh", "clamp"):
-        low = argument(node, 1, "min_val" if name == "hardtanh" else "min", -1.0)
-        high = argument(node, 2, "max_val" if name == "hardtanh" else "max", 1.0)
-        return _clamped(low, high)
-    if name == "clamp_min" and argument(node, 1, "min", None) == 0:
-        return nn.ReLU
-    if name == "prelu":
-        weight = argument(node, 1, "weight", None)
-        return lambda: nn.PReLU(weight.meta["val"].numel())
-    return None
-
-
-def _clamped(low: Any, high: Any) -> Build | None:
-    if low == 0 and high is None:
-        return nn.ReLU
-    if low == 0 and high == 6:
-        return nn.ReLU6
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return lambda: nn.Hardtanh(low, high)
-    return None
-
-
-def read_composed_activation(nodes: Sequence[Node]) -> Build | None:
-    """Return the activation that operators without weights are together, as ``x * sigmoid(x)``.
-
-    Args:
-        nodes: All operators between a tensor and a tensor of the same shape.
-    """
-    names = [name_of(node).rstrip("_") for node in nodes]
-    if names[-1] not in ("mul", "div"):
-        return None
-    return next((build for gate, build in _GATED.items() if gate in names), None)
-
-
 def main_norm(nodes: Sequence[Node]) -> Norm | None:
     """Return the last normalisation among the operators."""
     return next(filter(None, map(read_norm, reversed(nodes))), None)
-
-
-def main_activation(nodes: Sequence[Node]) -> Build | None:
-    """Return the last activation among the operators; one that gates only if there is no other."""
-    found = [node for node in nodes if read_activation(node) and "softmax" not in name_of(node)]
-    found.sort(key=lambda node: name_of(node).rstrip("_") not in _GATES)
-    return read_activation(found[-1]) if found else None

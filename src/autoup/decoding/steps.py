@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import prod
+from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.fx import Node
 
 from autoup.decoding.edges import Edges, between, dominators, read_edges, value_of
@@ -28,6 +30,11 @@ from autoup.decoding.layouts import (
     start,
 )
 from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, argument, name_of, order_of
+from autoup.errors import PACKAGE
+from autoup.inspecting.copies import check_module
+from autoup.inspecting.modules import modules_by_path
+
+_LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +95,10 @@ class Graph:
         edges: For each node that depends on the input, the nodes whose values it reads.
         layouts: What the dimensions of each tensor mean, where that is known.
         values: The tensors that the encoder brings, by the names of their nodes.
+        paths: Where in the encoder those lie that it holds, its parameters and buffers.
         parameters: The names of those that are parameters.
         names: Paths of the layers that operators belong to.
+        modules: The encoder's modules by their paths.
     """
 
     source: Node
@@ -97,8 +106,10 @@ class Graph:
     edges: Edges
     layouts: Mapping[Node, Layout]
     values: Mapping[str, torch.Tensor]
+    paths: Mapping[str, str]
     parameters: frozenset[str]
     names: "_Names"
+    modules: Mapping[str, nn.Module]
 
     def steps(self, source: Node, target: Node) -> list[Step]:
         """Return the steps from one node to another that depends on it alone, in order."""
@@ -148,8 +159,8 @@ class Graph:
         return list(seen)
 
 
-def read_graph(program: torch.export.ExportedProgram) -> Graph:
-    """Return what a captured graph does to its input.
+def read_graph(program: torch.export.ExportedProgram, encoder: nn.Module) -> Graph:
+    """Return what a captured graph of an encoder does to its input.
 
     Raises:
         ValueError: The output does not depend on the input.
@@ -157,7 +168,7 @@ def read_graph(program: torch.export.ExportedProgram) -> Graph:
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU())
         >>> from autoup.decoding.capture import capture
-        >>> read_graph(capture(encoder, (1, 1, 9, 9), None)).target.name
+        >>> read_graph(capture(encoder, (1, 1, 9, 9), None), encoder).target.name
         'relu'
     """
     nodes = list(program.graph.nodes)
@@ -172,8 +183,13 @@ def read_graph(program: torch.export.ExportedProgram) -> Graph:
         edges,
         _read_layouts(passed, edges, source),
         _read_values(program),
+        {
+            **program.graph_signature.inputs_to_parameters,
+            **program.graph_signature.inputs_to_buffers,
+        },
         frozenset(program.graph_signature.inputs_to_parameters),
         _Names(passed),
+        modules_by_path(check_module("encoder", encoder)),
     )
 
 
@@ -188,7 +204,7 @@ def _read_values(program: torch.export.ExportedProgram) -> dict[str, torch.Tenso
     return {name: held[path] for name, path in paths.items()}
 
 
-def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
+def read_steps(program: torch.export.ExportedProgram, encoder: nn.Module) -> list[Step]:
     """Return the steps from the input to the output, in order.
 
     Raises:
@@ -197,10 +213,10 @@ def read_steps(program: torch.export.ExportedProgram) -> list[Step]:
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU())
         >>> from autoup.decoding.capture import capture
-        >>> [step.name for step in read_steps(capture(encoder, (1, 1, 9, 9), None))]
+        >>> [step.name for step in read_steps(capture(encoder, (1, 1, 9, 9), None), encoder)]
         ['0', '1']
     """
-    graph = read_graph(program)
+    graph = read_graph(program, encoder)
     return graph.steps(graph.source, graph.target)
 
 
@@ -270,9 +286,10 @@ def _candidates(
 
 
 def where(node: Node) -> str:
-    """Return the line of code that called an operator, as far as it is known."""
+    """Return the line of the user's code that called an operator, as far as it is known."""
     trace: str = node.meta.get("stack_trace") or ""
     lines = [line.strip() for line in trace.splitlines() if line.lstrip().startswith("File ")]
+    lines = [line for line in lines if not line.removeprefix('File "').startswith(_LIBRARIES)]
     return f" ({lines[-1].rpartition(', in ')[0]})" if lines else ""
 
 
@@ -298,11 +315,16 @@ class _Names:
         return path if leaf else ".".join(filter(None, (path, operator)))
 
 
+def calls_of(node: Node) -> dict[str, str]:
+    """Return the calls of layers that an operator lies in, outermost first, with their paths."""
+    stack = cast("dict[str, tuple[str, Any]]", node.meta.get("nn_module_stack") or {})
+    return {call: path.partition("encoder")[2].lstrip(".") for call, (path, _) in stack.items()}
+
+
 def _stack(node: Node) -> list[str]:
     """Return the paths of the layers that an operator lies in, outermost first.
 
     An encoder that is a graph itself tells the innermost one alone.
     """
-    stack = cast("dict[str, tuple[str, Any]]", node.meta.get("nn_module_stack") or {})
-    paths = [path.partition("encoder")[2].lstrip(".") for path, _ in stack.values()]
+    paths = [*calls_of(node).values()]
     return list(accumulate(paths[-1].split("."), "{}.{}".format)) if any(paths) else []

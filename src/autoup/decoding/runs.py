@@ -1,0 +1,337 @@
+"""Operators that act at each place alone: what lies between two layers with weights.
+
+A run of such operators makes one tensor of another. Each value of the result comes from values at
+the same place: from one of them, as in ``x * sigmoid(x)``, or from those of several channels, as in
+a gate that halves them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+import torch
+from torch.fx import Node
+
+from autoup.decoding.edges import value_of
+from autoup.decoding.layouts import CHANNEL
+from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of
+from autoup.decoding.steps import Graph, Point, Step
+
+# Those that PyTorch does not mark so.
+_POINTWISE = frozenset((
+    "absolute", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "conj",
+    "divide", "fix", "floor_divide", "full_like", "greater", "greater_equal", "hardswish", "less",
+    "less_equal", "log_sigmoid", "masked_fill", "multiply", "negative", "not_equal", "ones_like",
+    "prelu", "resolve_conj", "resolve_neg", "rrelu", "rsub", "special_ndtr", "special_xlogy",
+    "subtract", "true_divide", "where", "zeros_like",
+))  # fmt: skip
+_SAME = IDENTITIES - {"_to_copy", "to", "roll"}
+_CASTS = frozenset(("_to_copy", "to", "type_as"))
+_CONSTANTS = frozenset(("full_like", "ones_like", "zeros_like"))
+# What takes channels apart and puts them together, and the place of its argument ``dim``.
+_SPLITS = {
+    "cat": 1, "chunk": 2, "concat": 1, "glu": 1, "narrow": 1, "slice": 1, "split": 2,
+    "split_with_sizes": 2, "tensor_split": 2, "unsafe_chunk": 2, "unsafe_split": 2,
+}  # fmt: skip
+# What makes one number of many, and the place of its argument ``dim``; ``keepdim`` stands behind.
+REDUCTIONS = {
+    "amax": 1, "amin": 1, "linalg_vector_norm": 2, "logsumexp": 1, "mean": 1, "norm": 2, "std": 1,
+    "sum": 1, "var": 1,
+}  # fmt: skip
+_LINEAR = _SPLITS.keys() - {"glu"} | {
+    "add", "expand", "expand_as", "getitem", "neg", "negative", "rsub", "sub", "subtract",
+}  # fmt: skip
+_SCALED = frozenset(("mul", "multiply"))
+_DIVIDED = frozenset(("div", "divide", "true_divide"))
+
+
+_SHUFFLES = frozenset(("flip", "index", "index_select", "roll"))
+_MOVES = _SHUFFLES | {
+    "fliplr", "flipud", "gather", "rot90", "select", "slice", "slice_scatter", "take_along_dim",
+    "tril", "triu",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Operators that act at each place alone.
+
+    Args:
+        graph: The graph that they are of.
+        nodes: Those that depend on the data, in the order in which they run.
+        inputs: The tensors that they read, all of one shape.
+        output: The one that makes the result.
+        axis: Which dimension holds the channels; None where that is unknown.
+        skipped: Those of ``nodes`` that do nothing.
+    """
+
+    graph: Graph
+    nodes: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    output: Node
+    axis: int | None
+    skipped: frozenset[Node] = frozenset()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of each input."""
+        return tuple(value_of(self.inputs[0]).shape)
+
+    @property
+    def made_shape(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        return tuple(value_of(self.output).shape)
+
+    @property
+    def gate(self) -> Fraction:
+        """How many channels all inputs together have for each one of the result."""
+        axis = 1 if self.axis is None else self.axis
+        return Fraction(len(self.inputs) * self.shape[axis], self.made_shape[axis])
+
+    @property
+    def used(self) -> tuple[Node, ...]:
+        """Those of ``nodes`` that do something."""
+        return tuple(node for node in self.nodes if node not in self.skipped)
+
+    @property
+    def keeps_places_apart(self) -> bool:
+        """Whether nothing is averaged or added up, as in a normalisation."""
+        return not any(name_of(node) in REDUCTIONS for node in self.nodes)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it takes channels apart, at certain ones."""
+        return any(name_of(node) in _SPLITS for node in self.nodes)
+
+
+def channel_axis(point: Point) -> int | None:
+    """Return the dimension that holds channels and nothing else; None if there is not just one."""
+    layout = point.layout or ()
+    found = [n for n, entry in enumerate(layout) if n and {label for label, _ in entry} == {CHANNEL}]
+    return found[0] if len(found) == 1 else None
+
+
+def is_local(run: Run) -> bool:
+    """Tell whether all operators of a run act at each place alone, whatever the batch."""
+    return all(value_of(each).shape == run.shape for each in run.inputs) and all(
+        node in run.skipped or _is_local(node, run) for node in run.nodes
+    )
+
+
+def _is_local(node: Node, run: Run) -> bool:
+    name, value = name_of(node), value_of(node)
+    if any(each in run.graph.edges and not _is_read(each, run) for each in node.all_input_nodes):
+        return False
+    if name == "getitem" or (name in _SPLITS and _is_axis(node, _SPLITS[name], run)):
+        return not isinstance(value, torch.Tensor) or _has_places(value, run)
+    if not isinstance(value, torch.Tensor) or not _has_places(value, run):
+        return False
+    if name in REDUCTIONS:
+        return _keeps_batch(node, name, len(run.shape))
+    if name in ("expand", "expand_as") or name in RESHAPES:
+        return name.startswith("expand") or value.shape == value_of(node.args[0]).shape  # type: ignore
+    if name.endswith("_") and value.shape != run.shape:  # Writes into a part of a tensor.
+        return False
+    return is_pointwise(node) and all(
+        _fits(each, node, run) for each in node.all_input_nodes if each not in run.graph.edges
+    )
+
+
+def is_pointwise(node: Node) -> bool:
+    """Tell whether an operator makes each value of one of its place, by no draw.
+
+    Example:
+        >>> graph = torch.fx.Graph()
+        >>> x = graph.placeholder("x")
+        >>> is_pointwise(graph.call_function(torch.ops.aten.sin.default, (x,)))
+        True
+        >>> is_pointwise(graph.call_function(torch.ops.aten.cumsum.default, (x, 1)))
+        False
+    """
+    name, tags = name_of(node).rstrip("_"), getattr(node.target, "tags", ())
+    if not hasattr(torch.ops.aten, name):
+        return False
+    if name in _SAME or name in _CASTS or name in _POINTWISE:
+        return True
+    return torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags
+
+
+def _is_read(node: Node, run: Run) -> bool:
+    return node in run.nodes or node in aliases(run)
+
+
+def aliases(run: Run) -> dict[Node, Node]:
+    """Return the names under which operators may read an input: of what wrote to it in place, too."""
+    found: dict[Node, Node] = {}
+    for each in run.inputs:
+        node = each
+        while isinstance(node, Node) and node not in found:
+            found[node] = each
+            if not name_of(node).endswith("_") or value_of(node).shape != run.shape:
+                break
+            node = node.args[0]
+    return found
+
+
+def _is_axis(node: Node, place: int, run: Run) -> bool:
+    dim = argument(node, place, "dim", -1 if name_of(node) == "glu" else 0)
+    return isinstance(dim, int) and dim % len(run.shape) == run.axis
+
+
+def _has_places(value: torch.Tensor, run: Run) -> bool:
+    """Tell whether a tensor has the same places as the run, or one for all of an axis."""
+    if value.ndim != len(run.shape):
+        return False
+    sizes = list(zip(value.shape, run.shape, strict=True))
+    return sizes[0][0] == sizes[0][1] and all(
+        size in (1, whole) or axis == run.axis for axis, (size, whole) in enumerate(sizes)
+    )
+
+
+def _keeps_batch(node: Node, name: str, ndim: int) -> bool:
+    dims = argument(node, REDUCTIONS[name], "dim", None)
+    dims = [dims] if isinstance(dims, int) else dims
+    return bool(dims) and all(dim % ndim for dim in dims)
+
+
+def _fits(brought: Node, node: Node, run: Run) -> bool:
+    """Tell whether a tensor that does not depend on the data is the same at each place."""
+    value = value_of(brought)
+    if not isinstance(value, torch.Tensor) or value.numel() == 1:
+        return True
+    if name_of(node) == "prelu":
+        return run.axis == 1
+    ndim = len(run.shape)
+    wide = [n + ndim - value.ndim for n, size in enumerate(value.shape) if size > 1]
+    return wide == [run.axis] or constant(brought, run.graph) is not None
+
+
+def constant(brought: Node, graph: Graph) -> Any:
+    """Return the one value of a tensor that nothing learns and no name is known of; None if none."""
+    found = evaluate(brought, graph)
+    if found is None or not found.numel():
+        return None
+    first = found.flatten()[0]
+    return first.item() if bool((found == first).all()) else None
+
+
+def evaluate(brought: Node, graph: Graph) -> torch.Tensor | None:
+    """Return a tensor that depends on neither the data nor the encoder's tensors; None for others."""
+    nodes = [*graph.brought([brought]), brought]
+    values: dict[Node, Any] = {}
+    for node in nodes:
+        if node.op == "placeholder":
+            held = graph.values.get(node.name)
+            if held is None or held.is_meta or node.name in graph.paths:
+                return None
+            values[node] = held.detach().clone()
+        elif torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            return None
+        else:
+            values[node] = _call(node, values)
+    found = values[brought]
+    return found.detach() if isinstance(found, torch.Tensor) else None
+
+
+def _call(node: Node, values: Mapping[Node, Any]) -> Any:
+    """Run one operator, what it makes on the CPU."""
+    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda each: values[each])  # type: ignore
+    device = {"device": torch.device("cpu")} if "device" in kwargs else {}
+    with torch.no_grad():
+        return node.target(*args, **{**kwargs, **device})  # type: ignore
+
+
+def does_nothing(node: Node) -> bool:
+    """Tell whether an operator passes its first tensor on, a gradient aside.
+
+    Example:
+        >>> graph = torch.fx.Graph()
+        >>> x = graph.placeholder("x")
+        >>> x.meta["val"] = torch.zeros(1)
+        >>> does_nothing(graph.call_function(torch.ops.aten.mul.Tensor, (x, 1.0)))
+        True
+    """
+    name, value = name_of(node).rstrip("_"), value_of(node)
+    other = node.args[1] if len(node.args) == 2 and not node.kwargs else None
+    if name in _SAME:
+        return True
+    if name in _CASTS:  # PyTorch returns the tensor itself, so that the graph takes one for the other.
+        return value.dtype == value_of(node.args[0]).dtype  # type: ignore
+    if name in RESHAPES or name in ("expand", "expand_as"):
+        return value.shape == value_of(node.args[0]).shape  # type: ignore
+    if name in _SCALED | _DIVIDED:
+        return not isinstance(other, Node) and other == 1
+    return name in ("add", "sub") and not isinstance(other, Node) and other == 0
+
+
+def is_affine(nodes: Sequence[Node], inputs: Sequence[Node]) -> bool:
+    """Tell whether operators only scale and add up, so that the next weights can do the same."""
+    degrees: dict[Any, int] = dict.fromkeys(inputs, 1)
+    for node in nodes:
+        degrees[node] = _degree(node, degrees)
+    return degrees[nodes[-1]] <= 1
+
+
+def _degree(node: Node, degrees: Mapping[Any, int]) -> int:
+    """Return the degree of what an operator makes: 0 constant, 1 affine, 2 neither."""
+    name, value = name_of(node).rstrip("_"), value_of(node)
+    tensor = value if isinstance(value, torch.Tensor) else value[0]
+    if name in _CONSTANTS:
+        return 0
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return 2
+    most = max((degrees.get(each, 0) for each in node.all_input_nodes), default=0)
+    if name in _LINEAR or name in _SAME or name in _CASTS or name in RESHAPES:
+        return most
+    if name in _SCALED:
+        return sum(degrees.get(each, 0) for each in node.args)
+    if name in _DIVIDED and len(node.args) == 2 and not node.kwargs:
+        dividend, divisor = node.args
+        return 2 if degrees.get(divisor) else degrees.get(dividend, 0)
+    return 2 if most else 0
+
+
+def shuffles_channels(step: Step) -> bool:
+    """Tell whether a step only puts channels in another order, as the next weights can."""
+    axis = channel_axis(step.before)
+    return all(name_of(node) in _SHUFFLES and _shuffled(node) == axis for node in step.nodes)
+
+
+def _shuffled(node: Node) -> int | None:
+    """Return the dimension in which an operator puts a tensor in another order."""
+    ndim, where = value_of(node).ndim, (*node.args, None)[1]
+    if name_of(node) == "index":  # One entry for each dimension, None for those that stay.
+        used = [n for n, each in enumerate(cast("Sequence[Any]", where)) if each is not None]
+    else:
+        used = [where] if isinstance(where, int) else list(cast("Sequence[int]", where))
+    return used[0] % ndim if len(used) == 1 else None
+
+
+def changes_nothing(step: Step) -> bool:
+    """Tell whether a step without weights passes numbers on as they are, at its own size."""
+    x = torch.rand(step.before.shape, generator=torch.Generator().manual_seed(0), device="cpu")
+    values: dict[Node, Any] = {step.before.node: x.to(value_of(step.before.node).dtype)}
+    try:
+        for node in (*step.graph.brought(step.nodes), *step.nodes):
+            if node.op == "placeholder":
+                values[node] = step.graph.values[node.name]
+            else:
+                values[node] = _call(node, values)
+        return torch.equal(values[step.after.node], values[step.before.node])
+    except Exception:  # An operator that cannot run here, as one on tensors without numbers.
+        return False
+
+
+def offence(step: Step) -> str:
+    """Say what keeps a step from acting at each place alone."""
+    run = Run(
+        step.graph, step.nodes, (step.before.node,), step.after.node, channel_axis(step.before)
+    )
+    wrong = [node for node in step.nodes if not _is_local(node, run)]
+    others = [node for node in wrong if name_of(node) not in VIEWS]
+    node = (others or wrong or [*step.nodes])[0]
+    name, tags = name_of(node), getattr(node.target, "tags", ())
+    if torch.Tag.nondeterministic_seeded in tags:
+        return f"{name} draws random numbers"
+    return f"{name} {'depends on position' if name in _MOVES or is_pointwise(node) else 'joins several values'}"
