@@ -171,10 +171,12 @@ def acts_at_places(step: Step) -> bool:
 
 def recognise(run: Run) -> nn.Module | None:
     """Return the module that a run is, one of PyTorch's or the encoder's own; None if it is none."""
-    used, own = run.used, _own_module(run)
-    is_custom = own is not None and not type(own).__module__.startswith("torch.nn.")
+    used = run.used
     named = named_module(used[0], run.graph) if len(used) == 1 else None
-    if named is not None and not is_custom:
+    if named is not None and _is_called_by_torch(used[0], run):
+        return named
+    own = _own_module(run)
+    if named is not None and own is None:
         return named
     formula = rebuild(run)
     if formula is None:
@@ -199,6 +201,13 @@ def _is_own(own: nn.Module, formula: Formula, run: Run) -> bool:
 
 def formula_dtype(module: nn.Module) -> torch.dtype:
     return next(each.dtype for each in (*module.parameters(), *module.buffers()))
+
+
+def _is_called_by_torch(node: Node, run: Run) -> bool:
+    """Tell whether the module that calls an operator is one of PyTorch's."""
+    paths = [*calls_of(node).values()]
+    module = run.graph.modules.get(paths[-1]) if paths else None
+    return type(module).__module__.startswith("torch.nn.")
 
 
 def _own_module(run: Run) -> nn.Module | None:

@@ -6,33 +6,49 @@ from torch.fx import Node
 
 from autoup.decoding.activations import Activation, recognise
 from autoup.decoding.edges import value_of
-from autoup.decoding.operators import name_of
+from autoup.decoding.operators import CONVOLUTIONS, name_of, read_norm
 from autoup.decoding.rebuilding import rebuild
-from autoup.decoding.runs import REDUCTIONS, Run, channel_axis, is_affine, is_local, is_pointwise
+from autoup.decoding.runs import (
+    REDUCTIONS,
+    Run,
+    channel_axis,
+    does_nothing,
+    is_affine,
+    is_local,
+    is_pointwise,
+    skipped,
+)
 from autoup.decoding.steps import Graph, Point, Step
 
-_GATES = frozenset(("hardsigmoid", "hardtanh", "relu6", "sigmoid", "tanh"))
+_GATES = frozenset(("hardsigmoid", "sigmoid", "tanh"))
+_CLIPS = frozenset(("clamp", "hardtanh", "relu6"))  # Gates where they are not all, as in /6.
 _SQUARES = frozenset(("abs", "mul", "pow", "square"))
+_EMPTY = frozenset((
+    "empty_like", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like",
+    "zeros_like",
+))  # fmt: skip
 
 
 def main_activation(step: Step) -> tuple[Activation | None, bool]:
-    """Return the last activation of a block that can stand before it; one that gates only at last.
+    """Return the last activation of a block that can stand before it.
 
-    Where the block multiplies functions of several tensors, as WaveNet does, it is the product.
+    Where the block ends in a product of functions of several tensors, as WaveNet's, it is that;
+    where it has gates alone it is the product that they are in, or the gate.
 
     Returns:
         The activation, or None; and whether there are some of which none can stand there.
     """
-    inner, gates, others = _Block(step), list[Run](), False
-    for node in reversed(step.nodes):
-        run = inner.run_to(node)
-        if run and inner.is_gate(run):
-            gates.append(run)
-        elif run and (found := _read(run, step.before)):
-            return found, False
-        others = others or run is not None
-    found = next(filter(None, (_read(run, step.before) for run in gates)), None)
-    return found, others and found is None
+    inner = _Block(step)
+    runs = [run for node in reversed(step.nodes) if (run := inner.run_to(node))]
+    products = [run for node in reversed(step.nodes) if (run := inner.product(node))]
+    ranked = [
+        *filter(inner.is_last, products[:1]),
+        *(run for run in runs if not inner.is_gate(run)),
+        *(run for run in products if any(each.output in run.nodes for each in runs)),
+        *filter(inner.is_gate, runs),
+    ]
+    found = next(filter(None, (_read(run, step.before) for run in ranked)), None)
+    return found, bool(ranked) and found is None
 
 
 def _read(run: Run, point: Point) -> Activation | None:
@@ -47,19 +63,47 @@ class _Block:
 
     def __init__(self, step: Step) -> None:
         self._graph: Graph = step.graph
-        self._nodes = {*step.nodes}
         self._place = {node: number for number, node in enumerate(step.nodes)}
-        self._before = step.before.node
+        self._numbers = {step.before.node}  # What has numbers of the data, not its shape alone.
+        for node in step.nodes:
+            if name_of(node) not in _EMPTY and self._numbers & {*self._graph.edges[node]}:
+                self._numbers.add(node)
 
     def run_to(self, node: Node) -> Run | None:
         """Return the longest run that ends in a node and is an activation."""
         if not is_pointwise(node):
             return None
-        found = [run for run in self._runs_of_one(node) if self._acts(run)]
-        if found:
-            return found[-1]
-        product = self._product(node) if name_of(node).rstrip("_") == "mul" else None
-        return product if product and self._acts(product) else None
+        return next(filter(self._acts, reversed([*self._runs_of_one(node)])), None)
+
+    def product(self, node: Node) -> Run | None:
+        """Return the run that multiplies functions of several tensors, each one of its own."""
+        if name_of(node).rstrip("_") != "mul":
+            return None
+        inside, read = {node}, list[Node]()
+        for each in self._graph.edges[node]:
+            start = each
+            while start in self._place and is_pointwise(start) and len(self._reads(start)) == 1:
+                inside.add(start)
+                start = self._reads(start)[0]
+            read.append(start)
+        whole = value_of(node).shape
+        if len({*read}) < 2 or any(value_of(each).shape != whole for each in read):
+            return None
+        run = self._run(inside, list(dict.fromkeys(read)))
+        return run if self._acts(run) else None
+
+    def is_last(self, run: Run) -> bool:
+        """Whether no layer and no sum follows a run: at most a normalisation and factors."""
+        behind = [node for node, place in self._place.items() if place > self._place[run.output]]
+        return all(
+            len(self._reads(node)) == 1
+            and (read_norm(node) or does_nothing(node) or is_affine([node], self._reads(node)))
+            and name_of(node) not in CONVOLUTIONS
+            for node in behind
+        )
+
+    def _reads(self, node: Node) -> list[Node]:
+        return self._graph.edges[node]
 
     def _acts(self, run: Run) -> bool:
         """Whether a run is no statistic, as of a normalisation, and more than factors."""
@@ -67,6 +111,8 @@ class _Block:
         readers = [each for each in run.output.users if each in self._graph.edges]
         squared = all(name_of(each).rstrip("_") in _SQUARES for each in run.nodes)
         averaged = any(name_of(each) in REDUCTIONS for each in readers)
+        if not self._numbers.issuperset(run.inputs):
+            return False
         if any(read) or (squared and averaged) or is_affine(run.nodes, run.inputs):
             return False
         return is_local(run)
@@ -78,7 +124,7 @@ class _Block:
             if len(waiting) == 1:
                 yield self._run(inside, [*waiting])
             last = max(waiting, key=lambda each: self._place.get(each, -1))
-            if last not in self._nodes or not self._continues(last):
+            if last not in self._place or not self._continues(last):
                 return
             inside.add(last)
             waiting = waiting - {last} | {*self._graph.edges[last]}
@@ -86,31 +132,17 @@ class _Block:
     def _continues(self, node: Node) -> bool:
         return is_pointwise(node) or name_of(node) in ("getitem", "chunk", "split", "slice", "narrow")
 
-    def _product(self, node: Node) -> Run | None:
-        """Return the run that multiplies functions of several tensors, each one of its own."""
-        inside, read = {node}, list[Node]()
-        for each in self._graph.edges[node]:
-            start = each
-            while start in self._nodes and is_pointwise(start) and len(self._graph.edges[start]) == 1:
-                inside.add(start)
-                start = self._graph.edges[start][0]
-            read.append(start)
-        whole = value_of(node).shape
-        if len({*read}) < 2 or any(value_of(each).shape != whole for each in read):
-            return None
-        return self._run(inside, list(dict.fromkeys(read)))
-
     def _run(self, inside: set[Node], read: Sequence[Node]) -> Run:
         nodes = sorted(inside, key=lambda each: self._place[each])
         layout = self._graph.layouts.get(nodes[-1])
         point = Point(nodes[-1], tuple(value_of(nodes[-1]).shape), layout)
-        return Run(self._graph, tuple(nodes), tuple(read), nodes[-1], channel_axis(point))
+        axis = channel_axis(point)
+        return Run(self._graph, tuple(nodes), tuple(read), nodes[-1], axis, skipped(nodes))
 
     def is_gate(self, run: Run) -> bool:
         """Whether what a run makes is between bounds and only multiplies another tensor."""
-        bounded = any(name_of(each).rstrip("_") in _GATES for each in run.nodes)
+        names = {name_of(each).rstrip("_") for each in run.nodes}
         readers = [each for each in run.output.users if each in self._graph.edges]
-        return bounded and any(
-            name_of(each).rstrip("_") == "mul" and len(self._graph.edges[each]) > 1
-            for each in readers
+        return bool(names & _GATES or (len(names) > 1 and names & _CLIPS)) and any(
+            name_of(each).rstrip("_") == "mul" and len(self._reads(each)) > 1 for each in readers
         )

@@ -136,7 +136,7 @@ def sample(run: Run, channels: int | None = None) -> torch.Tensor:
         channels: How many channels its result has, if not as many as in the encoder.
     """
     shape = [min(size, _SIDE) for size in run.shape]
-    if run.axis is not None:
+    if run.axis is not None and (run.is_bound or run.graph.brought(run.nodes)):
         made = run.made_shape[run.axis] if channels is None else channels
         shape[run.axis] = int(made * run.gate)
     shape[0] = max(2, _VALUES // prod(shape[1:]))

@@ -5,7 +5,7 @@ the same place: from one of them, as in ``x * sigmoid(x)``, or from those of sev
 a gate that halves them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -102,7 +102,7 @@ class Run:
     @property
     def is_bound(self) -> bool:
         """Whether it takes channels apart, at certain ones."""
-        return any(name_of(node) in _SPLITS for node in self.nodes)
+        return len(self.inputs) > 1 or any(name_of(node) in _SPLITS for node in self.nodes)
 
 
 def channel_axis(point: Point) -> int | None:
@@ -289,6 +289,9 @@ def _degree(node: Node, degrees: Mapping[Any, int]) -> int:
     if name in _DIVIDED and len(node.args) == 2 and not node.kwargs:
         dividend, divisor = node.args
         return 2 if degrees.get(divisor) else degrees.get(dividend, 0)
+    if name == "addcmul":
+        added, *factors = (degrees.get(each, 0) for each in node.args)
+        return max(added, sum(factors))
     return 2 if most else 0
 
 
@@ -306,6 +309,11 @@ def _shuffled(node: Node) -> int | None:
     else:
         used = [where] if isinstance(where, int) else list(cast("Sequence[int]", where))
     return used[0] % ndim if len(used) == 1 else None
+
+
+def skipped(nodes: Iterable[Node]) -> frozenset[Node]:
+    """Return the operators that do nothing, to a gradient neither."""
+    return frozenset(each for each in nodes if does_nothing(each) and name_of(each) != "detach")
 
 
 def changes_nothing(step: Step) -> bool:
