@@ -62,9 +62,9 @@ class MirrorWarning(UserWarning):
     Example:
         >>> import warnings, autoup
         >>> from torch import nn
-        >>> encoder = nn.Sequential(nn.Conv1d(1, 8, 3, 2, 1), nn.MaxPool1d(3, 1, 1), nn.Conv1d(8, 8, 1))
+        >>> layers = nn.Conv1d(1, 8, 3, 2, 1), nn.MaxPool1d(3, 1, 1), nn.Conv1d(8, 8, 1)
         >>> with warnings.catch_warnings(record=True, action="always") as caught:
-        ...     decoder = autoup.mirror_decoder(encoder, (1, 1, 64))
+        ...     decoder = autoup.mirror_decoder(nn.Sequential(*layers), (1, 1, 64))
         >>> print(caught[0].message)
         mirror_decoder: 1 step of the encoder is not in the decoder as it was.
           1: max_pool1d joins several values; it is left out.

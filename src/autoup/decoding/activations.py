@@ -58,11 +58,14 @@ class Activation:
             device: Where its tensors are to lie.
         """
         module, run, axis = self.module, self.run, channel_axis(point)
-        if run and not _is_place_of(run, point):
-            if run.is_bound or has_tensors(module):
-                fits = axis is not None and axis == run.axis and len(point.shape) == len(run.shape)
-                return _resize(module, run, point.shape[axis]) if fits else None
-        return copy.deepcopy(module).to(device)
+        moves = run is not None and not _is_place_of(run, point)
+        if run and moves and (run.is_bound or has_tensors(module)):
+            if axis is None or axis != run.axis or len(point.shape) != len(run.shape):
+                return None
+            made = _resize(module, run, point.shape[axis])
+        else:
+            made = copy.deepcopy(module)
+        return None if made is None else made.to(device)
 
 
 def _is_place_of(run: Run, point: Point) -> bool:
@@ -105,7 +108,7 @@ def read_activations(steps: Sequence[Step]) -> list[tuple[list[Step], Activation
         next weights can. None where it cannot be written.
     """
     steps = _strip(steps)
-    if not steps or (is_plainly_affine(steps)):
+    if not steps or is_plainly_affine(steps):
         return []
     run = run_of(steps)
     if module := recognise(run):
@@ -170,7 +173,7 @@ def acts_at_places(step: Step) -> bool:
 
 
 def recognise(run: Run) -> nn.Module | None:
-    """Return the module that a run is, one of PyTorch's or the encoder's own; None if it is none."""
+    """Return the module that a run is, PyTorch's or the encoder's own; None if it is none."""
     used = run.used
     named = named_module(used[0], run.graph) if len(used) == 1 else None
     if named is not None and _is_called_by_torch(used[0], run):
@@ -191,7 +194,7 @@ def _is_own(own: nn.Module, formula: Formula, run: Run) -> bool:
     """Tell whether a module computes a run; without numbers, whether it makes the right shape."""
     if not any(each.is_meta for each in (*own.parameters(), *own.buffers())):
         return alike(own, formula, sample(run), gradients=False)
-    x = torch.empty((2, *run.shape[1:]), device="meta", dtype=formula_dtype(own))
+    x = torch.empty((2, *run.shape[1:]), device="meta", dtype=_dtype_of(own))
     try:
         with torch.no_grad():
             return own(x).shape == (2, *run.made_shape[1:])
@@ -199,7 +202,7 @@ def _is_own(own: nn.Module, formula: Formula, run: Run) -> bool:
         return False
 
 
-def formula_dtype(module: nn.Module) -> torch.dtype:
+def _dtype_of(module: nn.Module) -> torch.dtype:
     return next(each.dtype for each in (*module.parameters(), *module.buffers()))
 
 

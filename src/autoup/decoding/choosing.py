@@ -70,10 +70,15 @@ class _Block:
                 self._numbers.add(node)
 
     def run_to(self, node: Node) -> Run | None:
-        """Return the longest run that ends in a node and is an activation."""
-        if not is_pointwise(node):
-            return None
-        return next(filter(self._acts, reversed([*self._runs_of_one(node)])), None)
+        """Return the longest run that ends in a node and is an activation.
+
+        What only takes channels apart in front of one is not part of it.
+        """
+        found = list[Run]()
+        for run in self._runs_of_one(node) if is_pointwise(node) else ():
+            if self._acts(run) and (not found or run.gate == found[0].gate):
+                found.append(run)
+        return found[-1] if found else None
 
     def product(self, node: Node) -> Run | None:
         """Return the run that multiplies functions of several tensors, each one of its own."""
@@ -89,6 +94,7 @@ class _Block:
         whole = value_of(node).shape
         if len({*read}) < 2 or any(value_of(each).shape != whole for each in read):
             return None
+        read.sort(key=lambda each: each not in self._reads(node))  # Bare first, as a GLU has it.
         run = self._run(inside, list(dict.fromkeys(read)))
         return run if self._acts(run) else None
 
@@ -107,15 +113,19 @@ class _Block:
 
     def _acts(self, run: Run) -> bool:
         """Whether a run is no statistic, as of a normalisation, and more than factors."""
-        read = [name_of(each) in REDUCTIONS for each in run.inputs]
+        if not self._numbers.issuperset(run.inputs) or any(map(self._is_statistic, run.inputs)):
+            return False
         readers = [each for each in run.output.users if each in self._graph.edges]
         squared = all(name_of(each).rstrip("_") in _SQUARES for each in run.nodes)
         averaged = any(name_of(each) in REDUCTIONS for each in readers)
-        if not self._numbers.issuperset(run.inputs):
-            return False
-        if any(read) or (squared and averaged) or is_affine(run.nodes, run.inputs):
-            return False
-        return is_local(run)
+        is_factor = is_affine(run.nodes, run.inputs)
+        return not (squared and averaged) and not is_factor and is_local(run)
+
+    def _is_statistic(self, node: Node) -> bool:
+        """Whether a tensor comes from a mean, a sum or the like with no layer in between."""
+        while node in self._place and is_pointwise(node) and len(self._reads(node)) == 1:
+            node = self._reads(node)[0]
+        return name_of(node) in REDUCTIONS
 
     def _runs_of_one(self, node: Node) -> Iterator[Run]:
         """Yield the runs from one tensor to a node, the shortest first."""
@@ -130,7 +140,13 @@ class _Block:
             waiting = waiting - {last} | {*self._graph.edges[last]}
 
     def _continues(self, node: Node) -> bool:
-        return is_pointwise(node) or name_of(node) in ("getitem", "chunk", "split", "slice", "narrow")
+        return is_pointwise(node) or name_of(node) in (
+            "getitem",
+            "chunk",
+            "split",
+            "slice",
+            "narrow",
+        )
 
     def _run(self, inside: set[Node], read: Sequence[Node]) -> Run:
         nodes = sorted(inside, key=lambda each: self._place[each])

@@ -14,6 +14,7 @@ import torch
 from autoup.decoding.activations import Activation, acts_at_places, kept_module, read_activations
 from autoup.decoding.choosing import main_activation
 from autoup.decoding.edges import value_of
+from autoup.decoding.evaluating import changes_nothing
 from autoup.decoding.joining import (
     as_one_block,
     drop_shuffles,
@@ -36,7 +37,7 @@ from autoup.decoding.operators import (
     read_norm,
 )
 from autoup.decoding.parts import Pads, Part, join
-from autoup.decoding.runs import changes_nothing, offence, shuffles_channels
+from autoup.decoding.runs import offence, shuffles_channels
 from autoup.decoding.steps import Point, Step
 
 Tell = Callable[[Step, str], None]

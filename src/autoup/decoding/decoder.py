@@ -152,7 +152,7 @@ def _make(
     tied: bool = False,
     share: Callable[[object], nn.Parameter | None] = lambda _: None,
     device: str | None = None,
-    tell: Tell = lambda *_: None,
+    tell: Tell = lambda _step, _what: None,
 ) -> nn.Sequential:
     """Make the decoder of a captured encoder, on its device or another, and check its shape."""
     merge = stages == "resolution"

@@ -71,7 +71,9 @@ def named_module(node: Node, graph: Graph) -> nn.Module | None:
         }
         return build(**settings)
     if name in ("hardtanh", "clamp"):
-        words = ("min_val", "max_val", -1.0, 1.0) if name == "hardtanh" else ("min", "max", None, None)
+        words = (
+            ("min_val", "max_val", -1.0, 1.0) if name == "hardtanh" else ("min", "max", None, None)
+        )
         low, high = argument(node, 1, words[0], words[2]), argument(node, 2, words[1], words[3])
         return _clamp(low, high)
     if name == "clamp_min" and argument(node, 1, "min", None) == 0:
@@ -117,7 +119,8 @@ def _candidates(function: nn.Module, x: torch.Tensor, run: Run) -> Iterator[nn.M
     low, below, high = (
         function(torch.full_like(x, value)).flatten()[0].item() for value in (-_FAR, -1.0, _FAR)
     )
-    yield nn.LeakyReLU(-below)
+    if below < 0:
+        yield nn.LeakyReLU(-below)
     yield nn.ELU(-low)
     if low < high:
         yield nn.Hardtanh(low, high)
@@ -178,8 +181,8 @@ def _behaviour(module: nn.Module, x: torch.Tensor) -> _Behaviour | None:
 
     Values are taken at corners too, which are expected at halves, and far out.
     """
-    double = copy.deepcopy(module).double() if has_tensors(module) else module
     try:
+        double = copy.deepcopy(module).cpu().double() if has_tensors(module) else module
         with torch.inference_mode(False), torch.enable_grad(), quiet(), fork_rng(devices=[]):
             leaf = x.clone().requires_grad_()
             made, halves = double(leaf), (2 * x.real).round().clamp(-12, 12).to(x) / 2

@@ -21,6 +21,4 @@ class Losses:
         count = len(self._lines)
         told = "1 step of the encoder is" if count == 1 else f"{count} steps of the encoder are"
         lines = "\n".join(self._lines)
-        warn(
-            f"mirror_decoder: {told} not in the decoder as it was.\n{lines}", MirrorWarning
-        )
+        warn(f"mirror_decoder: {told} not in the decoder as it was.\n{lines}", MirrorWarning)

@@ -12,8 +12,9 @@ from torch import nn
 from torch.fx import Node
 
 from autoup.decoding.edges import value_of
-from autoup.decoding.operators import argument, name_of
-from autoup.decoding.runs import Run, aliases, constant, does_nothing, evaluate
+from autoup.decoding.evaluating import constant, evaluate
+from autoup.decoding.operators import name_of
+from autoup.decoding.runs import Run, aliases, does_nothing
 from autoup.layers.formula import Formula
 
 # Operators with a sign, its rank, and whether the right side needs brackets at equal rank.
@@ -100,7 +101,9 @@ class _Writer:
         name, first = name_of(node), node.args[0]
         made = self._value(first) if _passes(node, self.run) else self._call(node, name.rstrip("_"))
         self._values[node] = made
-        if isinstance(first, Node) and (name.endswith("_") or (_passes(node, self.run) and name != "clone")):
+        if isinstance(first, Node) and (
+            name.endswith("_") or (_passes(node, self.run) and name != "clone")
+        ):
             self._roots[node] = root = self._roots.get(first, first)
             if name.endswith("_"):  # Whoever reads what was written to reads the result.
                 names = [each for each, other in self._roots.items() if other is root]
@@ -127,7 +130,9 @@ class _Writer:
         source, *rest = node.args
         if rest and isinstance(rest[0], Node):
             return _Call("type_as", (self._value(source), self._value(rest[0])), {})
-        dtypes = [each for each in (*rest, node.kwargs.get("dtype")) if isinstance(each, torch.dtype)]
+        dtypes = [
+            each for each in (*rest, node.kwargs.get("dtype")) if isinstance(each, torch.dtype)
+        ]
         value = self._value(source)
         return _Call("to", (value, dtypes[0]), {}) if dtypes else value
 
@@ -196,7 +201,7 @@ def _name_of_tensor(path: str, taken: Any) -> str:
 
 
 class _Text:
-    """Writes calls as a Python expression; what is read twice gets a name where it is first read."""
+    """Writes calls as an expression; what is read twice gets a name where it is first read."""
 
     def __init__(self, value: Any, taken: set[str]) -> None:
         self._counts = Counter(id(each) for each in _walk(value, set()))
@@ -240,10 +245,12 @@ class _Text:
 
 
 def _passes(node: Node, run: Run) -> bool:
-    """Tell whether a formula leaves an operator out; what reads an expanded tensor broadcasts it."""
+    """Tell whether a formula leaves an operator out; who reads what is expanded broadcasts it."""
     name = name_of(node)
     stops = name == "detach" and node not in run.skipped
-    return name in ("expand", "expand_as") or node in run.skipped or (does_nothing(node) and not stops)
+    return (
+        name in ("expand", "expand_as") or node in run.skipped or (does_nothing(node) and not stops)
+    )
 
 
 def _has_operand(args: Sequence[Any]) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch.fx import Node
 
 from autoup.decoding.edges import value_of
+from autoup.decoding.evaluating import constant, tags_of
 from autoup.decoding.layouts import CHANNEL
 from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of
 from autoup.decoding.steps import Graph, Point, Step
@@ -108,7 +109,9 @@ class Run:
 def channel_axis(point: Point) -> int | None:
     """Return the dimension that holds channels and nothing else; None if there is not just one."""
     layout = point.layout or ()
-    found = [n for n, entry in enumerate(layout) if n and {label for label, _ in entry} == {CHANNEL}]
+    found = [
+        n for n, entry in enumerate(layout) if n and {label for label, _ in entry} == {CHANNEL}
+    ]
     return found[0] if len(found) == 1 else None
 
 
@@ -149,7 +152,7 @@ def is_pointwise(node: Node) -> bool:
         >>> is_pointwise(graph.call_function(torch.ops.aten.cumsum.default, (x, 1)))
         False
     """
-    name, tags = name_of(node).rstrip("_"), getattr(node.target, "tags", ())
+    name, tags = name_of(node).rstrip("_"), tags_of(node)
     if not hasattr(torch.ops.aten, name):
         return False
     if name in _SAME or name in _CASTS or name in _POINTWISE:
@@ -162,7 +165,7 @@ def _is_read(node: Node, run: Run) -> bool:
 
 
 def aliases(run: Run) -> dict[Node, Node]:
-    """Return the names under which operators may read an input: of what wrote to it in place, too."""
+    """Return the names under which operators may read an input, also that of who wrote to it."""
     found: dict[Node, Node] = {}
     for each in run.inputs:
         node = each
@@ -207,41 +210,6 @@ def _fits(brought: Node, node: Node, run: Run) -> bool:
     return wide == [run.axis] or constant(brought, run.graph) is not None
 
 
-def constant(brought: Node, graph: Graph) -> Any:
-    """Return the one value of a tensor that nothing learns and no name is known of; None if none."""
-    found = evaluate(brought, graph)
-    if found is None or not found.numel():
-        return None
-    first = found.flatten()[0]
-    return first.item() if bool((found == first).all()) else None
-
-
-def evaluate(brought: Node, graph: Graph) -> torch.Tensor | None:
-    """Return a tensor that depends on neither the data nor the encoder's tensors; None for others."""
-    nodes = [*graph.brought([brought]), brought]
-    values: dict[Node, Any] = {}
-    for node in nodes:
-        if node.op == "placeholder":
-            held = graph.values.get(node.name)
-            if held is None or held.is_meta or node.name in graph.paths:
-                return None
-            values[node] = held.detach().clone()
-        elif torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            return None
-        else:
-            values[node] = _call(node, values)
-    found = values[brought]
-    return found.detach() if isinstance(found, torch.Tensor) else None
-
-
-def _call(node: Node, values: Mapping[Node, Any]) -> Any:
-    """Run one operator, what it makes on the CPU."""
-    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda each: values[each])  # type: ignore
-    device = {"device": torch.device("cpu")} if "device" in kwargs else {}
-    with torch.no_grad():
-        return node.target(*args, **{**kwargs, **device})  # type: ignore
-
-
 def does_nothing(node: Node) -> bool:
     """Tell whether an operator passes its first tensor on, a gradient aside.
 
@@ -256,13 +224,12 @@ def does_nothing(node: Node) -> bool:
     other = node.args[1] if len(node.args) == 2 and not node.kwargs else None
     if name in _SAME:
         return True
-    if name in _CASTS:  # PyTorch returns the tensor itself, so that the graph takes one for the other.
+    if name in _CASTS:  # It returns the tensor itself then, and a graph takes one for the other.
         return value.dtype == value_of(node.args[0]).dtype  # type: ignore
     if name in RESHAPES or name in ("expand", "expand_as"):
         return value.shape == value_of(node.args[0]).shape  # type: ignore
-    if name in _SCALED | _DIVIDED:
-        return not isinstance(other, Node) and other == 1
-    return name in ("add", "sub") and not isinstance(other, Node) and other == 0
+    neutral = {"add": 0, "sub": 0}.get(name, 1 if name in _SCALED | _DIVIDED else None)
+    return isinstance(other, int | float) and other == neutral
 
 
 def is_affine(nodes: Sequence[Node], inputs: Sequence[Node]) -> bool:
@@ -316,21 +283,6 @@ def skipped(nodes: Iterable[Node]) -> frozenset[Node]:
     return frozenset(each for each in nodes if does_nothing(each) and name_of(each) != "detach")
 
 
-def changes_nothing(step: Step) -> bool:
-    """Tell whether a step without weights passes numbers on as they are, at its own size."""
-    x = torch.rand(step.before.shape, generator=torch.Generator().manual_seed(0), device="cpu")
-    values: dict[Node, Any] = {step.before.node: x.to(value_of(step.before.node).dtype)}
-    try:
-        for node in (*step.graph.brought(step.nodes), *step.nodes):
-            if node.op == "placeholder":
-                values[node] = step.graph.values[node.name]
-            else:
-                values[node] = _call(node, values)
-        return torch.equal(values[step.after.node], values[step.before.node])
-    except Exception:  # An operator that cannot run here, as one on tensors without numbers.
-        return False
-
-
 def offence(step: Step) -> str:
     """Say what keeps a step from acting at each place alone."""
     run = Run(
@@ -339,7 +291,8 @@ def offence(step: Step) -> str:
     wrong = [node for node in step.nodes if not _is_local(node, run)]
     others = [node for node in wrong if name_of(node) not in VIEWS]
     node = (others or wrong or [*step.nodes])[0]
-    name, tags = name_of(node), getattr(node.target, "tags", ())
-    if torch.Tag.nondeterministic_seeded in tags:
+    name = name_of(node)
+    if torch.Tag.nondeterministic_seeded in tags_of(node):
         return f"{name} draws random numbers"
-    return f"{name} {'depends on position' if name in _MOVES or is_pointwise(node) else 'joins several values'}"
+    moves = name in _MOVES or is_pointwise(node)
+    return f"{name} depends on position" if moves else f"{name} joins several values"

@@ -1,0 +1,573 @@
+"""What acts between two layers is in the decoder what it was in the encoder."""
+
+import copy
+import io
+import pickle
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.encoders import Module, conv
+from support.oracle import CONV, artifacts_allowed
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+import autoup
+from autoup import mirror_decoder
+from autoup.layers.formula import Formula
+
+SIZE = (2, 3, 16, 16)
+
+
+def mirrored(function, /, taken=8, **layers):
+    """Return the encoder of two convolutions with something between them, and its decoder."""
+    encoder = Module(
+        lambda m, x: m.b(function(m, m.a(x))), a=conv(3, 8), b=conv(taken, 4), **layers
+    )
+    with artifacts_allowed():
+        return encoder, mirror_decoder(encoder, SIZE)
+
+
+def between(decoder):
+    """Return what stands between the first and the last layer of a decoder."""
+    return nn.Sequential(*[*decoder][1:-1])
+
+
+def assert_same_function(one, other, x):
+    """Compare values and gradients in double precision."""
+    results = []
+    for function in (one, other):
+        leaf = x.clone().requires_grad_()
+        made = function(leaf)
+        weight = torch.arange(made.numel(), dtype=x.dtype).view(made.shape).cos()
+        results += [made, torch.autograd.grad((made * weight).sum() + 0 * leaf.sum(), leaf)[0]]
+    torch.testing.assert_close(results[2:], results[:2], rtol=1e-10, atol=1e-10)
+
+
+class Snake(nn.Module):
+    """Of audio codecs: a learned frequency for each channel."""
+
+    def __init__(self, channels, dims):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.rand(1, channels, *[1] * dims) + 0.5)
+
+    def forward(self, x):
+        shape = x.shape
+        x = x.reshape(shape)
+        x = x + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * x).pow(2)
+        return x.reshape(shape)
+
+
+class Swish(nn.Module):
+    """Equals SiLU until it has learned."""
+
+    def __init__(self, *_):
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.beta * x)
+
+
+class Shift(nn.Module):
+    """Has a buffer for each channel."""
+
+    def __init__(self, channels, dims):
+        super().__init__()
+        self.register_buffer("shift", torch.randn(channels, *[1] * dims))
+
+    def forward(self, x):
+        return torch.relu(x - self.shift) + self.shift
+
+
+class Of(nn.Module):
+    """A function, as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def in_place(x):
+    y = x.mul_(0.5)
+    y.add_(1).sigmoid_()
+    return x * y
+
+
+def twice(x):
+    y = x.clone().relu_()
+    return y - 0.1 * x
+
+
+def gated(x):
+    one, other = x.chunk(2, 1)
+    return torch.tanh(one) * torch.sigmoid(other)
+
+
+def parted(x):
+    return torch.cat([x[:, :1].abs(), x[:, 1:]], 1)
+
+
+FUNCTIONS = {
+    "sin": torch.sin, "abs": torch.abs, "square": torch.square,
+    "quick": lambda x: x * torch.sigmoid(1.702 * x), "filled": lambda x: x.masked_fill(x < 0, -1.0),
+    "where": lambda x: torch.where(x > 0, x, 0.3 * torch.expm1(x)), "in place": in_place,
+    "zeros": lambda x: torch.where(x > 0.1, x, torch.zeros(x.shape, dtype=x.dtype)),
+    "twice": twice, "maximum": lambda x: torch.maximum(x, 0.2 * x), "parted": parted,
+    "through": lambda x: x + (x.round() - x).detach(), "clip": lambda x: x.clamp(max=0.5),
+    "tanh sigmoid": lambda x: x.tanh() * x.sigmoid(), "scaled": lambda x: F.relu(x) * 1.7139,
+    "logarithm": lambda x: x.sign() * x.abs().log1p(), "power": lambda x: (x * x + 1) ** -0.5,
+    "shared": lambda x: (lambda t: t * (1 - t) - 2 ** t)(x.tanh()),
+    "rms": lambda x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-5),
+    "unit": lambda x: F.normalize(x, dim=1),
+}  # fmt: skip
+AFFINE = {
+    "double": lambda x: x * 2, "centre": lambda x: (x - 0.5) / 0.2, "negative": torch.neg,
+    "one": lambda x: x * 1, "add": lambda x: x.add_(0.25), "less": lambda x: 3 - x,
+}  # fmt: skip
+MODULES = {
+    "ReLU": nn.ReLU, "ReLU in place": lambda: nn.ReLU(inplace=True), "SiLU": nn.SiLU,
+    "ELU": lambda: nn.ELU(0.7), "Hardtanh": lambda: nn.Hardtanh(-2, 3), "Dropout": nn.Dropout,
+    "Softsign": nn.Softsign, "Tanhshrink": nn.Tanhshrink, "GELU": nn.GELU,
+    "LogSigmoid": nn.LogSigmoid,
+}  # fmt: skip
+PER_CHANNEL = {
+    "Snake": Snake,
+    "Swish": Swish,
+    "Shift": Shift,
+    "PReLU": lambda c, _: nn.PReLU(c, 0.1),
+}
+GATES = {
+    "GLU": lambda: nn.GLU(1), "gated": lambda: Of(gated),
+    "largest": lambda: Of(lambda x: torch.maximum(*x.split(x.shape[1] // 2, 1))),
+    "halves": lambda: Of(lambda x: F.silu(x[:, ::2]) * x[:, 1::2]),
+}  # fmt: skip
+MAKERS = {
+    **{name: lambda *_, f=function: Of(f) for name, function in (FUNCTIONS | AFFINE).items()},
+    **{name: lambda *_, make=make: make() for name, make in (MODULES | GATES).items()},
+    **PER_CHANNEL,
+}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.sampled_from([*MAKERS]), st.booleans()), min_size=1, max_size=4),
+    st.integers(1, 3),
+)
+def test_what_acts_between_two_layers_is_kept_as_it_is(drawn, dims):
+    channels, pieces = 8 * 2 ** sum(name in GATES for name, _ in drawn), []
+    width = channels
+    for name, _ in drawn:
+        pieces.append(MAKERS[name](channels, dims))
+        channels //= 2 if name in GATES else 1
+
+    def act(m, x):
+        for (_, inlined), piece in zip(drawn, m.pieces, strict=True):
+            x = piece.forward(x) if inlined else piece(x)
+        return x
+
+    layers = {"a": CONV[dims](2, width, 1), "b": CONV[dims](channels, 3, 1)}
+    encoder = Module(
+        lambda m, x: m.b(act(m, m.a(x))), pieces=nn.ModuleList(pieces), **layers
+    ).double()
+    decoder = mirror_decoder(encoder, (2, 2, *[4] * dims))
+    kept = between(decoder).eval()
+    if all(name in AFFINE or name == "Dropout" for name, _ in drawn):
+        assert len(kept) == 0
+        return
+    x = 3 * torch.randn(5, width, *[3] * dims, dtype=torch.float64)
+    assert_same_function(lambda x: act(encoder.eval(), x.clone()), kept, x)
+    learned = {name for name, _ in drawn if name in PER_CHANNEL}
+    assert (len([*kept.state_dict()]) > 0) == bool(learned)
+
+
+REGRESSIONS = [
+    (lambda x: F.glu(x, 1), "GLU(dim=1)"),
+    (lambda x: (lambda a, b: a * b.sigmoid())(*x.chunk(2, 1)), "GLU(dim=1)"),
+    (gated, "Formula(tanh((a := chunk(x, 2, 1))[0]) * sigmoid(a[1]))"),
+    (lambda x: F.silu(x[:, :4]) * x[:, 4:], "Formula(silu(x[:, :4]) * x[:, 4:])"),
+    (torch.sin, "Formula(sin(x))"),
+    (torch.abs, "Formula(abs(x))"),
+    (lambda x: x * x, "Formula(x * x)"),
+    (lambda x: x**2, "Formula(x ** 2)"),
+    (lambda x: F.relu(x) ** 2, "Formula(relu(x) ** 2)"),
+    (lambda x: torch.where(x > 0, x, 0.0), "ReLU()"),
+    (lambda x: torch.where(x > 0, x, torch.zeros(x.shape)), "ReLU()"),
+    (lambda x: torch.where(x > 0, x, x / 4), "LeakyReLU(negative_slope=0.25)"),
+    (lambda x: torch.where(x > 0, x, 2 * torch.expm1(x)), "ELU(alpha=2.0)"),
+    (lambda x: torch.maximum(x, 0.2 * x), "LeakyReLU(negative_slope=0.2)"),
+    (F.softsign, "Softsign()"),
+    (lambda x: x.clamp(min=0), "ReLU()"),
+    (lambda x: x.clamp(0, 6), "ReLU6()"),
+    (lambda x: x.clamp(-1, 2), "Hardtanh(min_val=-1, max_val=2)"),
+    (lambda x: x.clamp(max=2), "Formula(clamp(x, None, 2))"),
+    (lambda x: x.relu().clamp(max=6), "ReLU6()"),
+    (lambda x: x.relu().clamp(max=20), "Hardtanh(min_val=0.0, max_val=20.0)"),
+    (lambda x: x.relu().clamp(max=65504), "Hardtanh(min_val=0.0, max_val=65504.0)"),
+    (lambda x: x.tanh() * x.sigmoid(), "Formula(tanh(x) * sigmoid(x))"),
+    (lambda x: F.relu(x) * 1.7139, "Formula(relu(x) * 1.7139)"),
+    (lambda x: F.relu(x) / 1.0 + 0, "ReLU()"),
+    (lambda x: x * torch.sigmoid(1.702 * x), "Formula(x * sigmoid(x * 1.702))"),
+    (lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2, "GELU(approximate='none')"),
+    (lambda x: x + (x.relu() - x).detach(), "Formula(x + detach(relu(x) - x))"),
+    (lambda x: x.mul_(2).relu_(), "Formula(relu(x * 2))"),
+    (lambda x: torch.cat([x.relu(), (-x).relu()], 1), "Formula(cat([relu(x), relu(-x)], 1))"),
+    (lambda x: -(x - 1 - (2 - x) ** 2) * (x < 0), "Formula(-(x - 1 - (2 - x) ** 2) * (x < 0))"),
+    (lambda x: x.softmax(1), "Softmax(dim=1)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "written"), REGRESSIONS, ids=[each for _, each in REGRESSIONS]
+)
+def test_functions_are_what_they_compute(function, written):
+    taken = function(torch.zeros(1, 8, 1, 1)).shape[1]
+    encoder, decoder = mirrored(lambda _, x: function(x), taken=taken)
+    (kept,) = between(decoder)
+    assert repr(kept) == written
+    x = 4 * torch.randn(3, 8, 5, 5, dtype=torch.float64)
+    assert_same_function(lambda x: function(x.clone()), kept, x)
+    assert decoder(encoder(torch.randn(3, *SIZE[1:]))).shape == (3, *SIZE[1:])
+
+
+def test_a_learned_activation_is_copied_with_its_values():
+    for act in (Snake(8, 2), nn.PReLU(8, 0.3), Swish()):
+        encoder, decoder = mirrored(lambda m, x: m.act(x), act=act)
+        (kept,) = between(decoder)
+        assert type(kept) is type(act)
+        for name, value in act.state_dict().items():
+            assert torch.equal(kept.state_dict()[name], value)
+        shared = {id(each) for each in encoder.parameters()}
+        assert not any(id(each) in shared for each in decoder.parameters())
+
+
+def test_a_function_of_parameters_has_its_own_by_their_names():
+    act = Snake(8, 2)
+    act.alpha.requires_grad_(False)
+    _, decoder = mirrored(lambda m, x: m.act.forward(x), act=act)
+    (kept,) = between(decoder)
+    assert repr(kept) == "Formula(x + reciprocal(alpha + 1e-09) * sin(alpha * x) ** 2)"
+    assert torch.equal(kept.alpha, act.alpha)
+    assert kept.alpha is not act.alpha
+    assert isinstance(kept.alpha, nn.Parameter)
+    assert not kept.alpha.requires_grad
+
+
+class Sign(torch.autograd.Function):
+    """Passes a gradient that is not the function's."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient
+
+
+class Guided(torch.autograd.Function):
+    @staticmethod
+    def forward(_, x):
+        return x.relu()
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient.relu()
+
+
+@pytest.mark.parametrize("function", [Sign, Guided])
+def test_a_module_with_a_gradient_of_its_own_stays_that_module(function):
+    _, decoder = mirrored(lambda m, x: m.act(x), act=Of(function.apply))
+    (kept,) = between(decoder)
+    x = torch.randn(2, 8, 3, 3, dtype=torch.float64)
+    assert_same_function(function.apply, kept, x)
+
+
+def test_what_has_hooks_is_copied_without():
+    act = Snake(8, 2)
+    act.register_forward_hook(lambda *_: None)
+    _, decoder = mirrored(lambda m, x: m.act(x), act=act)
+    assert len(between(decoder)[0]._forward_hooks) == 0
+
+
+def handwritten(i, m, o):
+    """Return a decoder of Demucs: the layer in front of the gate makes twice the channels."""
+    return [
+        nn.ConvTranspose2d(o, 2 * m, 4, 2, 1), nn.BatchNorm2d(2 * m), nn.GLU(1),
+        nn.ConvTranspose2d(m, i, 4, 2, 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("act", [nn.GLU(1), Of(lambda x: F.glu(x, 1))])
+def test_a_gate_keeps_its_channels_as_by_hand(act):
+    encoder = nn.Sequential(conv(3, 16), nn.BatchNorm2d(16), act, conv(8, 4))
+    by_hand = handwritten(3, 8, 4)
+    decoder = mirror_decoder(encoder, SIZE)
+    for made, hand in zip(decoder, by_hand, strict=True):
+        assert isinstance(made, type(hand))
+        assert [each.shape for each in made.parameters()] == [
+            each.shape for each in hand.parameters()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("build", "widened"),
+    [(lambda: [nn.MaxPool2d(2), nn.GLU(1), conv(8, 4)], 1),
+     (lambda: [nn.GLU(1), nn.MaxPool2d(2), conv(8, 4)], 1),
+     (lambda: [nn.GLU(1), nn.Flatten(), nn.Linear(8 * 64, 5)], 1),
+     (lambda: [nn.Flatten(), nn.Linear(16 * 64, 6), nn.GLU(1), nn.Linear(3, 2)], 0),
+     (lambda: [nn.GLU(1), conv(8, 8, groups=8), nn.GLU(1), conv(4, 4)], 0),
+     (lambda: [nn.GLU(1), nn.ConvTranspose2d(8, 4, 3, 2, 1)], 0),
+     (lambda: [nn.GLU(1)], 0), (lambda: [nn.GLU(1), nn.AvgPool2d(2)], 1)],
+)  # fmt: skip
+def test_layers_that_cannot_widen_get_one_that_does(build, widened):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(conv(3, 16), *build())
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, SIZE)
+    names = [name.rpartition(".")[2] for name, _ in decoder.named_modules()]
+    assert sum(name.startswith("widen") for name in names) == widened
+    code = encoder(torch.randn(5, *SIZE[1:]))
+    assert decoder(code).shape == (5, *SIZE[1:])
+
+
+def test_a_gate_before_the_first_layer_and_behind_the_last_restores_the_shape():
+    encoder = nn.Sequential(nn.GLU(1), conv(3, 8), nn.GLU(1))
+    decoder = mirror_decoder(encoder, (2, 6, 16, 16))
+    assert len(decoder) == 1
+    assert decoder(encoder(torch.randn(3, 6, 16, 16))).shape == (3, 6, 16, 16)
+
+
+def test_channels_last_gates_pass_permutations():
+    def act(_, x):
+        return F.glu(x.permute(0, 2, 3, 1), -1).permute(0, 3, 1, 2)
+
+    encoder, decoder = mirrored(act, taken=4)
+    assert [type(each).__name__ for each in between(decoder)] == ["Permute", "GLU", "Permute"]
+    assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+
+
+def block(act, **layers):
+    encoder = nn.Sequential(conv(3, 8), Module(act, **layers), conv(8, 4))
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, SIZE)
+    assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+    return [each for each in decoder.modules() if type(each).__name__ != "Sequential"], decoder[1]
+
+
+def one(k=3):
+    return conv(8, 8, k, 1, k // 2)
+
+
+@pytest.mark.parametrize(
+    ("act", "written"),
+    [(lambda m, x: torch.tanh(m.a(x)) * torch.sigmoid(m.b(x)),
+      "Formula(tanh((a := chunk(x, 2, 1))[0]) * sigmoid(a[1]))"),
+     (lambda m, x: m.a(x) * torch.sigmoid(m.b(x)), "GLU(dim=1)"),
+     (lambda m, x: x + m.a(F.silu(m.b(x)) * m.c(x)), "SiLU()"),
+     (lambda m, x: x + m.a(torch.sigmoid(m.b(x)) * m.c(x)), "GLU"),
+     (lambda m, x: torch.sigmoid(m.a(x)) * F.silu(m.b(x)).mean((2, 3), True), "SiLU()"),
+     (lambda m, x: m.a(x) * torch.sigmoid(m.b(x.mean((2, 3), True))), "Sigmoid()"),
+     (lambda m, x: F.gelu(m.a(x)) / (m.b(x).pow(2).mean(1, True) + 1e-6).sqrt(), "GELU"),
+     (lambda m, x: torch.cat([m.a(x)[:, :4], F.relu(m.b(x)[:, :4]) * 2], 1), "(relu(x) * 2)")],
+)  # fmt: skip
+def test_the_stage_of_a_block_has_its_last_activation(act, written):
+    _, stage = block(act, a=one(), b=one(), c=one())
+    assert written in repr(stage)
+
+
+def test_an_activation_is_fitted_to_the_channels_of_its_stage():
+    act = Snake(12, 2)
+    wide = Module(
+        lambda m, x: torch.cat([m.a(x), m.b(m.act(m.c(x)))], 1),
+        a=conv(8, 4, 1, 1, 0), b=conv(12, 4, 1, 1, 0), c=conv(8, 12, 1, 1, 0), act=act,
+    )  # fmt: skip
+    decoder = mirror_decoder(nn.Sequential(conv(3, 8), wide, conv(8, 4)), SIZE)
+    (kept,) = [each for each in decoder.modules() if isinstance(each, Snake)]
+    assert torch.equal(kept.alpha, act.alpha[:, :8])
+
+
+def test_refining_takes_an_activation_that_fits():
+    encoder = nn.Sequential(conv(3, 16), nn.GLU(1), conv(8, 4), Snake(4, 2), conv(4, 4))
+    decoder = mirror_decoder(encoder, SIZE, refine=1)
+    fitted = [each.alpha for each in decoder.modules() if isinstance(each, Snake)]
+    assert [each.shape[1] for each in fitted] == [4, 4, 8]
+    assert torch.equal(fitted[2], encoder[3].alpha.repeat(1, 2, 1, 1))
+
+
+def told(act, size=SIZE, **options):
+    encoder = Module(lambda m, x: m.b(act(m, m.a(x))), a=conv(3, 8), b=conv(8, 4))
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        warnings.simplefilter("ignore", autoup.ArtifactWarning)
+        decoder = mirror_decoder(encoder, size, **options)
+    assert [each.category for each in caught] == [autoup.MirrorWarning] * len(caught)
+    assert len(caught) <= 1
+    return decoder, str(caught[0].message) if caught else ""
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [(lambda _, x: x.flip(2), "  flip: flip depends on position; it is left out"),
+     (lambda _, x: x.cumsum(1), "cumsum joins several values"),
+     (lambda _, x: F.max_pool2d(x, 3, 1, 1), "max_pool2d joins several values"),
+     (lambda _, x: torch.where(torch.arange(8) > 3, x, x.relu()), "where depends on position"),
+     (lambda _, x: x + torch.randn_like(x), "randn_like draws random numbers"),
+     (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values")],
+)  # fmt: skip
+def test_what_is_left_out_is_told_once_with_its_layer(act, words):
+    decoder, message = told(act)
+    assert words in message
+    assert message.startswith("mirror_decoder: 1 step of the encoder is not")
+    assert len(decoder) == 2
+
+
+def test_the_warning_tells_all_and_where_they_are_called():
+    _, message = told(lambda _, x: turned(turned(x)))
+    assert message.startswith("mirror_decoder: 2 steps of the encoder are not")
+    assert message.count("test_activations.py") == 2 or message.count("encoders.py") == 2
+
+
+def turned(x):
+    return x.flip(2)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda _, x: x.flip(1), lambda _, x: x[:, torch.tensor([7, 6, 5, 4, 3, 2, 1, 0])],
+     lambda _, x: F.adaptive_avg_pool2d(x, 8), lambda _, x: F.dropout(x, 0.5),
+     lambda _, x: x * 2 - 1, lambda _, x: x.float().contiguous().detach(),
+     lambda _, x: x + torch.arange(8.0)],
+)  # fmt: skip
+def test_what_the_next_weights_can_do_vanishes_without_a_word(act):
+    decoder, message = told(act)
+    assert (len(decoder), message) == (2, "")
+
+
+def test_an_adjoint_names_the_gate_that_it_cannot_carry():
+    encoder = nn.Sequential(conv(3, 16), nn.GLU(1), conv(8, 4))
+    words = "1: changes the number of channels.*1x1"
+    with artifacts_allowed(), pytest.warns(autoup.MirrorWarning, match=words):
+        decoder = mirror_decoder(encoder, SIZE, adjoint=True)
+    assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+    assert not any(isinstance(each, nn.GLU) for each in decoder)
+
+
+def test_an_encoder_without_numbers_keeps_its_activations():
+    def act(m, x):
+        return m.prelu(m.snake.forward(m.snake(torch.where(x > 0, x, 0.1 * x) * m.beta)))
+
+    layers = {"snake": Snake(8, 2), "prelu": nn.PReLU(8), "beta": nn.Parameter(torch.ones(8, 1, 1))}
+    encoder = Module(lambda m, x: m.b(act(m, m.a(x))), a=conv(3, 8), b=conv(8, 4), **layers)
+    wanted = [type(each).__name__ for each in between(mirror_decoder(encoder, SIZE))]
+    decoder = mirror_decoder(encoder.to("meta"), SIZE)
+    assert [type(each).__name__ for each in between(decoder)] == wanted
+    assert {each.device.type for each in decoder.parameters()} == {"meta"}
+
+
+def test_casts_that_change_nothing_vanish():
+    _, decoder = mirrored(lambda _, x: F.silu(x.float()).type_as(x))
+    assert repr(between(decoder)[0]) == "SiLU()"
+
+
+def test_a_cast_that_changes_something_stays():
+    act = Of(lambda x: torch.sin(x.double()).to(x.dtype))
+    _, decoder = mirrored(lambda _, x: act(x))
+    (kept,) = between(decoder)
+    assert repr(kept) == "Formula(to(sin(to(x, float64)), float32))"
+
+
+SLOPES = torch.linspace(0.5, 2, 8).view(8, 1, 1)
+FORMULAS = {
+    "learned": lambda: Formula("x + sin(alpha * x) ** 2", {"alpha": nn.Parameter(SLOPES)}),
+    "gate": lambda: Formula("tanh((a := chunk(x, 2, 1))[0]) * sigmoid(a[1])", {}),
+    "parts": lambda: Formula("silu(x[:, :4]) * x[:, 4:]", {}),
+    "where": lambda: Formula("where(x > 0, x, slope * x) + zeros_like(x)", {"slope": SLOPES}),
+    "joined": lambda: Formula("cat([relu(x), relu(-x)], 1)", {}),
+    "cast": lambda: Formula("to(round(detach(x)), float32) + clamp(x, None, 6.0)", {}),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_formula_is_copied_saved_and_scripted(name):
+    formula, x = FORMULAS[name](), torch.randn(2, 8, 3, 3)
+    formula.eval().register_forward_hook(passing)
+    wanted = formula(x)
+    file = io.BytesIO()
+    torch.save(nn.Sequential(formula), file)
+    file.seek(0)
+    for made in (
+        copy.deepcopy(formula), copy.copy(formula), pickle.loads(pickle.dumps(formula)),
+        torch.load(file, weights_only=False)[0],
+    ):  # fmt: skip
+        assert torch.equal(made(x), wanted)
+        assert repr(made) == str(made) == repr(formula)
+        assert (made.training, len(made._forward_hooks)) == (False, 1)
+    assert copy.deepcopy(formula).state_dict().keys() == formula.state_dict().keys()
+    assert all(
+        one is not other
+        for one, other in zip(copy.deepcopy(formula).buffers(), formula.buffers(), strict=True)
+    )
+    scripted = torch.jit.script(FORMULAS[name]())
+    scripted.load_state_dict(formula.state_dict())
+    assert torch.equal(scripted(x), wanted)
+    if name != "cast":
+        assert formula.half()(x.half()).dtype == torch.float16
+    assert formula.to("meta")(x.to("meta")).shape == wanted.shape
+
+
+def passing(_module, _inputs, made):
+    return made
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_formula_is_exported_at_any_batch_size(name, strict):
+    formula, x = FORMULAS[name](), torch.randn(2, 8, 3, 3)
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.export.export(
+        nn.Sequential(formula), (x,), dynamic_shapes=(batch,), strict=strict
+    )
+    x = torch.randn(5, 8, 3, 3)
+    torch.testing.assert_close(program.module()(x), formula(x))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_formula_compiles_and_exports_to_onnx(name):
+    import onnxruntime
+
+    formula, x = FORMULAS[name]().eval(), torch.randn(2, 8, 3, 3)
+    compiled = torch.compile(formula, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), formula(x))
+    proto = torch.onnx.export(formula, (x,), dynamo=True, verbose=False).model_proto
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    (made,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(made), formula(x).detach())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_audio_codecs_keep_their_activations():
+    from support.backbones import import_torchvision
+
+    import_torchvision()
+    from transformers.models.dac.modeling_dac import DacConfig, DacEncoder
+
+    encoder = DacEncoder(DacConfig(encoder_hidden_size=8, downsampling_ratios=[2, 4]))
+    for name, value in encoder.named_parameters():
+        if name.endswith("alpha"):
+            nn.init.uniform_(value, 0.5, 2)
+    decoder = mirror_decoder(encoder, (1, 1, 512))
+    assert torch.equal(decoder.block_1_snake1.alpha, encoder.block[1].snake1.alpha)
+    assert torch.equal(decoder.snake1.alpha, encoder.snake1.alpha)
+    snakes = [each for each in encoder.modules() if type(each).__name__ == "Snake1d"]
+    kept = [each for each in decoder.modules() if type(each).__name__ == "Snake1d"]
+    assert len(kept) >= 3 + 6 - 1
+    assert len(snakes) == 2 * 6 + 3
