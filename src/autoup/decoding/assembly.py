@@ -9,9 +9,11 @@ from itertools import count
 import torch
 from torch import nn
 
-from autoup.decoding.builders import CONV, Layers, Settings, build_norm
+from autoup.decoding.borders import Layers, convolve
+from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.inverses import undo
 from autoup.decoding.operators import Norm
+from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import Part
 from autoup.decoding.steps import Point, where
 from autoup.errors import InfeasibleError
@@ -128,11 +130,11 @@ def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -
     """Return ``count`` convolutions of 3 taps with the encoder's commonest normalisation."""
     norms = Counter(each.norm for each in parts if each.norm).most_common(1)
     activate = part.activation or next((p.activation for p in parts if p.activation), None)
-    channels, dims = part.before.shape[1], len(part.before.shape) - 2
+    channels, *size = part.before.shape[1:]
+    borders = borders_of(part, settings.borders)
     layers: Layers = []
     for _ in range(count):
-        conv = CONV[dims](channels, channels, 3, padding=1, bias=not norms, **settings.factory)
-        layers.append(("convolution", conv))
+        layers += convolve(channels, size, borders, bias=not norms, **settings.factory)
         if norms:
             norm = build_norm(_fitted(norms[0][0], part.before), part.before.shape, settings)
             layers.append(("norm", norm))

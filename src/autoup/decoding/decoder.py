@@ -13,6 +13,7 @@ from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoo
 from autoup.decoding.assembly import assemble
 from autoup.decoding.builders import Settings
 from autoup.decoding.capture import Output, as_map, capture
+from autoup.decoding.padding import read_borders
 from autoup.decoding.parts import Part, read_parts
 from autoup.decoding.steps import read_steps, value_of
 from autoup.decoding.warning import warn_of_artifacts
@@ -148,6 +149,7 @@ def _make(
         share,
         {"smoothness": order, "init": init},
         {"device": device or end.device, "dtype": end.dtype},
+        read_borders(parts, causal=not adjoint),
     )
     calm = init != "torch" and not tied and any(part.norm for part in parts)
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):

@@ -232,13 +232,17 @@ def _fold_pads(parts: Sequence[Part], uneven: bool) -> list[Part]:
     """Let a padding of the spatial axes join the convolution or pooling behind it."""
     folded: list[Part] = []
     for part in parts:
-        last = folded[-1] if folded else None
-        if last and last.kind == "pad" and _takes(part, last, uneven):
+        while folded and folded[-1].kind == "pad" and _takes(part, folded[-1], uneven):
+            last = folded.pop()
             step = _join([last.step, part.step])
-            folded[-1] = replace(part, step=replace(step, name=part.step.name), pads=last.pads)
-        else:
-            folded.append(part)
+            pads = _added(part.pads or ((0, 0),) * len(last.pads), last.pads)
+            part = replace(part, step=replace(step, name=part.step.name), pads=pads)
+        folded.append(part)
     return folded
+
+
+def _added(one: Pads, other: Pads) -> Pads:
+    return tuple((a + c, b + d) for (a, b), (c, d) in zip(one, other, strict=True))
 
 
 def _takes(part: Part, padding: Part, uneven: bool) -> bool:
