@@ -1,7 +1,7 @@
 """The layers that stages are built from."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import gcd, prod
 from typing import Any
 
@@ -220,7 +220,8 @@ def repeat_pixels(layers: Layers, borders: Sequence[Border] = ()) -> None:
 def build_norm(norm: Norm, shape: Sequence[int], settings: Settings) -> nn.Module:
     """Build a normalisation for tensors of this shape, batch and channels first.
 
-    A layer normalisation over channels alone becomes a group normalisation with one group.
+    A layer normalisation over channels alone becomes a group normalisation with one group, unless
+    an axis is causal, along which that would look ahead.
 
     Example:
         >>> plain = Settings(False, lambda _: None, {}, {})
@@ -241,5 +242,10 @@ def build_norm(norm: Norm, shape: Sequence[int], settings: Settings) -> nn.Modul
     if norm.shape:
         kind = nn.LayerNorm if norm.kind == "layer" else nn.RMSNorm
         return kind(norm.shape, eps=norm.eps, elementwise_affine=norm.affine, **rest)  # pyright: ignore[reportArgumentType]
+    causal = any(each.causal for each in settings.borders.values())
+    if causal and norm.kind in ("layer", "rms") and len(shape) > 2:
+        order = (0, *range(2, len(shape)), 1)
+        over = build_norm(replace(norm, shape=(shape[1],)), shape, settings)
+        return nn.Sequential(Permute(*order), over, Permute(*inverse(order)))
     groups = gcd(norm.groups, shape[1])
     return nn.GroupNorm(groups, shape[1], eps=norm.eps or 1e-5, affine=norm.affine, **rest)

@@ -140,7 +140,8 @@ def _make(
     device: str | None = None,
 ) -> nn.Sequential:
     """Make the decoder of a captured encoder, on its device or another, and check its shape."""
-    parts = read_parts(read_steps(program), fold=not adjoint, merge=stages == "resolution")
+    whole = read_steps(program)
+    parts = read_parts(whole, fold=not adjoint, merge=stages == "resolution")
     _check_parts(parts, sizes, tied)
     end = value_of(parts[-1].after.node)
     order = int(not adjoint) if smoothness is None else smoothness
@@ -149,7 +150,7 @@ def _make(
         share,
         {"smoothness": order, "init": init},
         {"device": device or end.device, "dtype": end.dtype},
-        read_borders(parts, causal=not adjoint),
+        read_borders(whole, parts, causal=not adjoint),
     )
     calm = init != "torch" and not tied and any(part.norm for part in parts)
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):

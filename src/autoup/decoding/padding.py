@@ -13,6 +13,7 @@ from torch.fx import Node
 from autoup.decoding.borders import ZEROS, Border
 from autoup.decoding.operators import CONVOLUTIONS, IDENTITIES, TRANSPOSED, argument, name_of
 from autoup.decoding.parts import Part
+from autoup.decoding.steps import Point, Step
 from autoup.inspecting.calls import per_dim
 
 _POOLING = {f"{kind}_pool{dims}d": dims for kind in ("avg", "max") for dims in (1, 2, 3)}
@@ -36,11 +37,14 @@ class _Window:
     late: bool
 
 
-def read_borders(parts: Sequence[Part], *, causal: bool) -> dict[str, Border]:
+def read_borders(
+    steps: Sequence[Step], parts: Sequence[Part], *, causal: bool
+) -> dict[str, Border]:
     """Return for each axis of the input how the encoder pads it in most places.
 
     Args:
-        parts: Of the encoder.
+        steps: Of the encoder, those too that need no undoing.
+        parts: What is to be undone.
         causal: Whether the decoder of a causal encoder is to be causal.
 
     Example:
@@ -50,10 +54,10 @@ def read_borders(parts: Sequence[Part], *, causal: bool) -> dict[str, Border]:
         >>> from autoup.decoding.steps import read_steps
         >>> encoder = torch.nn.Sequential(torch.nn.ZeroPad1d((2, 0)), torch.nn.Conv1d(1, 8, 3))
         >>> steps = read_steps(capture(encoder, (1, 1, 9), None))
-        >>> read_borders(read_parts(steps, fold=True, merge=False), causal=True)
+        >>> read_borders(steps, read_parts(steps, fold=True, merge=False), causal=True)
         {'0': Border(mode='zeros', causal=True, stride=0)}
     """
-    windows = [window for part in parts for window in _windows(part)]
+    windows = [window for step in steps for window in _windows(step)]
     apart = {label for part in parts for label in _padded_apart(part)}
     borders: dict[str, Border] = {}
     for label in dict.fromkeys(window.label for window in windows):
@@ -81,8 +85,8 @@ def borders_of(part: Part, borders: Mapping[str, Border]) -> tuple[Border, ...]:
         >>> borders_of(*read_parts(steps, fold=True, merge=False), {"0": Border("circular")})
         (Border(mode='circular', causal=False, stride=2),)
     """
-    windows, found = [*_windows(part)], list[Border]()
-    for axis, label in enumerate(_labels(part)):
+    windows, found = [*_windows(part.step)], list[Border]()
+    for axis, label in enumerate(_labels(part.before)):
         usual = borders.get(label, ZEROS)
         own = _commonest(each for each in windows if each.label == label)
         found.append(Border(own or usual.mode, usual.causal, _stride(part, axis)))
@@ -94,9 +98,9 @@ def _commonest(windows: Iterable[_Window]) -> str | None:
     return next((mode for mode, _ in modes.most_common(1)), None)
 
 
-def _labels(part: Part) -> list[str]:
-    """Return the spatial axes of the map before a part; several that share a dimension are one."""
-    layout, order = part.before.layout, part.before.map_order
+def _labels(point: Point) -> list[str]:
+    """Return the spatial axes of a map; several that share a dimension are one."""
+    layout, order = point.layout, point.map_order
     if layout is None or order is None:
         return []
     return ["".join(dict(layout[axis])) for axis in order[2:]]
@@ -105,15 +109,17 @@ def _labels(part: Part) -> list[str]:
 def _padded_apart(part: Part) -> Iterator[str]:
     """Yield the axes in front of which a padding stands by itself: what undoes it looks ahead."""
     if part.kind == "pad":
-        for label, axis in zip(_labels(part), (part.before.map_order or ())[2:], strict=True):
+        for label, axis in zip(
+            _labels(part.before), (part.before.map_order or ())[2:], strict=True
+        ):
             if part.pads[axis][0]:
                 yield label
 
 
-def _windows(part: Part) -> Iterator[_Window]:
-    """Yield all axes of all that slides over the map before a part."""
-    labels = _labels(part)
-    for node in part.step.nodes:
+def _windows(step: Step) -> Iterator[_Window]:
+    """Yield all axes of all that slides over the map before a step."""
+    labels = _labels(step.before)
+    for node in step.nodes:
         if labels and _SLIDING.get(name_of(node)) == len(labels):
             yield from (_read(node, axis, label) for axis, label in enumerate(labels))
 
@@ -187,7 +193,7 @@ def _cut_behind(node: Node, axis: int) -> int:
 
 def _stride(part: Part, axis: int) -> int:
     """Return the stride of a part along an axis, the largest of its ways; 0 where none is known."""
-    dims = len(_labels(part))
+    dims = len(_labels(part.before))
     reached = {part.before.node: 1}
     for node in part.step.nodes:
         ways = [reached[each] for each in node.all_input_nodes if each in reached]
