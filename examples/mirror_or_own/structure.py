@@ -65,6 +65,9 @@ def reach(model: nn.Sequential, size: tuple[int, ...]) -> list[int]:
     output counted like that, which a normalisation or a recurrent layer lets it reach.
     """
     encoder, decoder = model.double().eval()
+    for each in decoder.parameters():  # A branch that starts at zero reaches nothing yet.
+        if not each.any():
+            each.normal_(std=0.1)
     code = encoder(torch.randn(size, dtype=torch.float64))
     changed, middle = code.clone(), tuple(each // 2 for each in code.shape[2:])
     changed[(..., *middle)] += torch.randn(code.shape[1], dtype=torch.float64)

@@ -11,11 +11,13 @@ from itertools import count
 import torch
 from torch import nn
 
-from autoup.decoding.builders import CONV, Layers, Settings, build_norm
+from autoup.decoding.borders import Layers, convolve
+from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.choosing import main_activation
 from autoup.decoding.gates import between_gates, gate_of, rescaled, share_gates, undo_gated
 from autoup.decoding.joining import as_one_block
 from autoup.decoding.operators import Norm, main_norm
+from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import FOLLOWING, WEIGHTED, Part
 from autoup.decoding.residuals import undo_residual
 from autoup.decoding.steps import Point, Step, where
@@ -218,11 +220,11 @@ def _refine(part: Part, parts: Sequence[Part], count: int, settings: Settings) -
     found = (p.activation for p in (part, *parts) if p.activation and p.activation.is_plain)
     built = (each.build(part.before, device) for each in found)
     activation = next((each for each in built if each is not None), None)
-    channels, dims = part.before.shape[1], len(part.before.shape) - 2
+    channels, *size = part.before.shape[1:]
+    borders = borders_of(part, settings.borders)
     layers: Layers = []
     for _ in range(count):
-        conv = CONV[dims](channels, channels, 3, padding=1, bias=not norms, **settings.factory)
-        layers.append(("convolution", conv))
+        layers += convolve(channels, size, borders, bias=not norms, **settings.factory)
         if norms:
             norm = build_norm(_fitted(norms[0][0], part.before), part.before.shape, settings)
             layers.append(("norm", norm))

@@ -1,23 +1,32 @@
 """The layers that stages are built from."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import gcd, prod
 from typing import Any
 
 import torch
 from torch import nn
 
+from autoup.decoding.borders import (
+    CONV,
+    ZEROS,
+    Axis,
+    Border,
+    Layers,
+    build_continued,
+    causal_stride,
+    continue_both,
+    continue_front,
+    crop,
+)
 from autoup.decoding.operators import Norm
-from autoup.layers.conv_transpose import AUTO
 from autoup.layers.permute import Permute
 from autoup.layers.resizing import INTERPOLATION
 from autoup.solving.solver import solve
 
-Layers = list[tuple[str, nn.Module]]
 Sizes = tuple[int, ...]
 
-CONV: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH: dict[int, type[Any]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INSTANCE: dict[int, type[Any]] = {
     1: nn.InstanceNorm1d,
@@ -41,6 +50,7 @@ class Settings:
         options: ``smoothness`` and ``init`` of each ``AutoConvTranspose``.
         factory: ``device`` and ``dtype`` of each layer.
         tied: Whether the adjoints share the encoder's weights.
+        borders: How the encoder pads in most places, by the label of the axis.
     """
 
     adjoint: bool
@@ -48,6 +58,7 @@ class Settings:
     options: dict[str, Any]
     factory: dict[str, Any]
     tied: bool = False
+    borders: Mapping[str, Border] = field(default_factory=dict[str, Border])
 
     def options_from(self, in_size: Sizes) -> dict[str, Any]:
         """Return the options of a layer that enlarges a map of this size.
@@ -108,31 +119,43 @@ def shrink(in_size: Sizes, out_size: Sizes) -> tuple[Layers, Sizes]:
     return [] if sizes == in_size else [("shrink", _SHRINK[len(in_size)](sizes))], sizes
 
 
-def repeat(in_size: Sizes, out_size: Sizes, settings: Settings) -> Layers:
-    """Return the layer without weights that enlarges a map, or none where the sizes agree.
+def repeat(
+    in_size: Sizes, out_size: Sizes, settings: Settings, borders: Sequence[Border] = ()
+) -> Layers:
+    """Return the layers without weights that enlarge a map, or none where the sizes agree.
 
-    It repeats pixels; where ramps are promised, which that breaks, it interpolates.
+    They repeat pixels; where ramps are promised, which that breaks, they interpolate.
 
     Example:
         >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
         >>> repeat((7, 7), (14, 14), plain)
         [('enlarge', Upsample(scale_factor=2.0, mode='nearest'))]
+        >>> repeat((8,), (15,), plain, [Border(causal=True, stride=2)])[1]
+        ('crop', ConstantPad1d(padding=(0, -1), value=0.0))
     """
     if in_size == out_size:
         return []
-    scales = {o / i for i, o in zip(in_size, out_size, strict=True)}
+    ends = borders or (ZEROS,) * len(in_size)
+    made = tuple(
+        max(o, i * causal_stride(i, o, end.stride)) if end.causal else o
+        for i, o, end in zip(in_size, out_size, ends, strict=True)
+    )
+    scales = {o / i for i, o in zip(in_size, made, strict=True)}
     whole = len(scales) == 1 and min(scales).is_integer()
-    size = {"scale_factor": min(scales)} if whole else {"size": out_size}
-    ramps = settings.options["smoothness"] > 1
+    size = {"scale_factor": min(scales)} if whole else {"size": made}
+    ramps = settings.options["smoothness"] > 1 and not any(end.causal for end in ends)
     mode = INTERPOLATION[len(in_size)] if ramps else "nearest"
-    return [("enlarge", nn.Upsample(**size, mode=mode))]  # pyright: ignore[reportArgumentType]
+    layer = nn.Upsample(**size, mode=mode)  # pyright: ignore[reportArgumentType]
+    return [("enlarge", layer), *crop([(0, o - n) for n, o in zip(made, out_size, strict=True)])]
 
 
-def fit(in_size: Sizes, out_size: Sizes, settings: Settings) -> tuple[Layers, Sizes]:
+def fit(
+    in_size: Sizes, out_size: Sizes, settings: Settings, borders: Sequence[Border] = ()
+) -> tuple[Layers, Sizes]:
     """Return the layers without weights that bring a map close to its size, and what they reach.
 
     Axes that shrink are averaged. Where a layer would have the wrong scale, pixels are
-    interpolated.
+    interpolated, or along a causal axis repeated.
 
     Example:
         >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
@@ -140,14 +163,21 @@ def fit(in_size: Sizes, out_size: Sizes, settings: Settings) -> tuple[Layers, Si
         (7, 5, 30)
     """
     dims = len(in_size)
-    layers, sizes = shrink(in_size, out_size)
-    reached = tuple(
-        o if solve(i, o, smoothness=settings.options["smoothness"]).wrong_scale else i
-        for i, o in zip(sizes, out_size, strict=True)
+    layers, size = shrink(in_size, out_size)
+    m = settings.options["smoothness"]
+    axes = [*zip(size, out_size, borders or (ZEROS,) * dims, strict=True)]
+    centred = tuple(
+        o if not b.causal and solve(i, o, smoothness=m).wrong_scale else i for i, o, b in axes
     )
-    if reached != sizes:
-        upsample = nn.Upsample(reached, mode=INTERPOLATION[dims], align_corners=False)
+    if centred != size:
+        upsample = nn.Upsample(centred, mode=INTERPOLATION[dims], align_corners=False)
         layers.append(("interpolate", upsample))
+    reached = tuple(
+        o if b.causal and not causal_stride(i, o, b.stride) else n
+        for n, (i, o, b) in zip(centred, axes, strict=True)
+    )
+    if reached != centred:
+        layers.append(("repeat", nn.Upsample(reached, mode="nearest")))
     return layers, reached
 
 
@@ -158,11 +188,13 @@ def enlarge(
     out_size: Sizes,
     settings: Settings,
     *,
+    borders: Sequence[Border] = (),
     same: int = 1,
     groups: int = 1,
     bias: bool = False,
-) -> nn.Module:
-    """Return the ``AutoConvTranspose`` from one map to another.
+    word: str = "up",
+) -> Layers:
+    """Return the ``AutoConvTranspose`` from one map to another, and what continues the map.
 
     Args:
         in_channels: Channels of the smaller map.
@@ -170,49 +202,55 @@ def enlarge(
         in_size: Size of the smaller map, in pixels.
         out_size: Size of the larger map, in pixels.
         settings: What holds for all layers.
+        borders: How each axis goes on.
         same: Kernel along axes that keep their size, in taps, odd.
         groups: As in ``nn.ConvTranspose2d``.
         bias: Whether to add a bias.
+        word: For the layer.
 
     Example:
         >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
-        >>> enlarge(8, 4, (7, 7), (7, 14), plain, same=3).kernel_size
+        >>> enlarge(8, 4, (7, 7), (7, 14), plain, same=3)[0][1].kernel_size
         (3, 2)
     """
     options = settings.options_from(in_size)
+    ends = borders or (ZEROS,) * len(in_size)
     axes = [
-        (same, 1) if i == o else (found.kernel_size, found.stride)
-        for i, o in zip(in_size, out_size, strict=True)
-        for found in (solve(i, o, smoothness=options["smoothness"]),)
+        _enlarge_axis(*each, same, options["smoothness"])
+        for each in zip(in_size, out_size, ends, strict=True)
     ]
-    return AUTO[len(in_size)](
-        in_channels,
-        out_channels,
-        in_size,
-        out_size,
-        kernel_size=tuple(k for k, _ in axes),
-        stride=tuple(s for _, s in axes),
-        groups=groups,
-        bias=bias,
-        **options,
-        **settings.factory,
+    reverse = CONV[len(in_size)](
+        out_channels, in_channels, 1, groups=groups, bias=bias, device="meta"
     )
+    return build_continued(reverse, axes, None, word, **options, **settings.factory)
 
 
-def repeat_pixels(layer: Any) -> None:
+def _enlarge_axis(i: int, o: int, border: Border, same: int, m: int) -> Axis:
+    if border.causal:
+        return continue_front(i, o, causal_stride(i, o, border.stride), m, border.mode, same)
+    found = solve(i, o, kernel_size=same, stride=1) if i == o else solve(i, o, smoothness=m)
+    return continue_both(found, border.mode)
+
+
+def repeat_pixels(layers: Layers, borders: Sequence[Border] = ()) -> None:
     """Let a layer of one channel a group start by repeating each pixel: every phase adds to 1.
 
     With a promise of ramps, which repetition breaks, by the nearest to it: interpolation.
 
     Example:
-        >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
-        >>> layer = enlarge(4, 4, (7,), (14,), plain, groups=4)
-        >>> repeat_pixels(layer)
-        >>> layer(torch.ones(1, 4, 7)).unique()
+        >>> options = {"smoothness": 0, "init": "torch"}
+        >>> plain = Settings(False, lambda _: None, options, {"device": "cpu"})
+        >>> layers = enlarge(4, 4, (7,), (14,), plain, groups=4)
+        >>> repeat_pixels(layers)
+        >>> layers[0][1](torch.ones(1, 4, 7)).unique()
         tensor([1.], grad_fn=<Unique2Backward0>)
     """
-    axes = zip(layer.kernel_size, layer.stride, strict=True)
-    middle = tuple(slice((k - s) // 2, (k - s) // 2 + s) for k, s in axes)
+    layer: Any = next(each for word, each in layers if word == "up")
+    axes = zip(
+        layer.kernel_size, layer.stride, borders or (ZEROS,) * len(layer.stride), strict=True
+    )
+    starts = [(0 if border.causal else (k - s) // 2, s) for k, s, border in axes]
+    middle = tuple(slice(start, start + s) for start, s in starts)
     if layer.weight.is_meta:
         return
     with torch.no_grad():
@@ -224,7 +262,8 @@ def repeat_pixels(layer: Any) -> None:
 def build_norm(norm: Norm, shape: Sequence[int], settings: Settings) -> nn.Module:
     """Build a normalisation for tensors of this shape, batch and channels first.
 
-    A layer normalisation over channels alone becomes a group normalisation with one group.
+    A layer normalisation over channels alone becomes a group normalisation with one group, unless
+    an axis is causal, along which that would look ahead.
 
     Example:
         >>> plain = Settings(False, lambda _: None, {}, {})
@@ -245,5 +284,10 @@ def build_norm(norm: Norm, shape: Sequence[int], settings: Settings) -> nn.Modul
     if norm.shape:
         kind = nn.LayerNorm if norm.kind == "layer" else nn.RMSNorm
         return kind(norm.shape, eps=norm.eps, elementwise_affine=norm.affine, **rest)  # pyright: ignore[reportArgumentType]
+    causal = any(each.causal for each in settings.borders.values())
+    if causal and norm.kind in ("layer", "rms") and len(shape) > 2:
+        order = (0, *range(2, len(shape)), 1)
+        over = build_norm(replace(norm, shape=(shape[1],)), shape, settings)
+        return nn.Sequential(Permute(*order), over, Permute(*inverse(order)))
     groups = gcd(norm.groups, shape[1])
     return nn.GroupNorm(groups, shape[1], eps=norm.eps or 1e-5, affine=norm.affine, **rest)

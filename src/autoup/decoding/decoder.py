@@ -16,6 +16,7 @@ from autoup.decoding.capture import Output, as_map, capture
 from autoup.decoding.classifying import Reading, Tell
 from autoup.decoding.edges import value_of
 from autoup.decoding.losses import Losses
+from autoup.decoding.padding import read_borders
 from autoup.decoding.parts import Part, flatten
 from autoup.decoding.steps import read_steps
 from autoup.decoding.warning import warn_of_artifacts
@@ -157,7 +158,8 @@ def _make(
     """Make the decoder of a captured encoder, on its device or another, and check its shape."""
     merge = stages == "resolution"
     reading = Reading(not adjoint, merge, residual, not adjoint, tell)
-    parts = reading.parts(read_steps(program, encoder))
+    whole = read_steps(program, encoder)
+    parts = reading.parts(whole)
     _check_parts(parts, sizes, tied)
     end = value_of(parts[-1].after.node)
     order = int(not adjoint) if smoothness is None else smoothness
@@ -167,6 +169,7 @@ def _make(
         {"smoothness": order, "init": init},
         {"device": device or end.device, "dtype": end.dtype},
         tied,
+        read_borders(whole, [*flatten(parts)], causal=not adjoint),
     )
     calm = init != "torch" and not tied and any(part.norm for part in flatten(parts))
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):

@@ -10,7 +10,8 @@ from dataclasses import replace
 from fractions import Fraction
 from math import prod
 
-from autoup.decoding.builders import Layers, Settings
+from autoup.decoding.borders import Layers
+from autoup.decoding.builders import Settings
 from autoup.decoding.inverses import undo
 from autoup.decoding.parts import Part
 from autoup.decoding.runs import channel_axis

@@ -1,15 +1,25 @@
 """Undo one part of an encoder: the layers from the shape behind it to the shape before it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import gcd, prod
 from typing import Any
 
 from torch import nn
 from torch.fx import Node
 
-from autoup.decoding.builders import (
+from autoup.decoding.borders import (
     CONV,
+    ZEROS,
+    Axis,
+    Border,
     Layers,
+    build_continued,
+    continue_both,
+    continue_front,
+    crop,
+)
+from autoup.decoding.builders import (
     Settings,
     Sizes,
     enlarge,
@@ -28,12 +38,13 @@ from autoup.decoding.operators import (
     name_of,
     order_of,
 )
+from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import Part
 from autoup.inspecting.calls import per_dim
-from autoup.layers.conv_transpose import AUTO
+from autoup.layers.mirroring import read_mirror, tied_weight
+from autoup.solving.plan import plan_sizes
+from autoup.solving.solution import Solution
 from autoup.solving.solver import solve
-
-_CROP: dict[int, type[Any]] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
 
 
 def undo(part: Part, settings: Settings, *, bias: bool) -> Layers:
@@ -53,27 +64,19 @@ def undo(part: Part, settings: Settings, *, bias: bool) -> Layers:
 
 def _undo_convolution(part: Part, settings: Settings, bias: bool) -> Layers:
     node = part.step.nodes[-1]
-    dims = CONVOLUTIONS[name_of(node)]
-    conv = _read_convolution(part, dims, settings, bias)
-    pads = part.pads[2:] or ((0, 0),) * dims
-    if any(front != behind for front, behind in pads):
-        return [("up", _solve_anew(conv, part, settings))]
-    if any(front for front, _ in pads):
-        own = (0,) * dims if conv.padding == "valid" else conv.padding
-        if own == "same":
-            own = [d * (k - 1) // 2 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
-        conv.padding = tuple(p + front for p, (front, _) in zip(own, pads, strict=True))
+    conv = _read_convolution(part, CONVOLUTIONS[name_of(node)], settings, bias)
+    fronts = _fold_padding(conv, part.pads[2:])
     shared = settings.share(argument(node, 1, "weight", None))
-    conv.weight = conv.weight if shared is None else shared
-    made = AUTO[dims].mirror(
-        conv,
-        part.before.shape[2:],
-        adjoint=settings.adjoint,
-        tied=shared is not None,
-        **settings.options_from(part.after.shape[2:]),
-        **settings.factory,
-    )
-    return [("up", made)]
+    options = settings.options_from(part.after.shape[2:])
+    solutions = _solve(conv, part, settings.adjoint, options["smoothness"], shared is not None)
+    axes = _continue(conv, solutions, borders_of(part, settings.borders), options["smoothness"])
+    sizes = zip(conv.kernel_size, conv.dilation, fronts, strict=True)
+    shifts = tuple(_shift(axis, *each) for axis, each in zip(axes, sizes, strict=True))
+    layers = build_continued(conv, axes, shifts, **options, **settings.factory)
+    if shared is not None:
+        conv.weight = shared
+        dict(layers)["up"].weight = tied_weight(conv, settings.adjoint, **settings.factory)
+    return layers
 
 
 def _read_convolution(part: Part, dims: int, settings: Settings, bias: bool) -> Any:
@@ -96,25 +99,29 @@ def _read_convolution(part: Part, dims: int, settings: Settings, bias: bool) -> 
     )
 
 
-def _solve_anew(conv: Any, part: Part, settings: Settings) -> nn.Module:
-    """Mirror a convolution behind an uneven padding: from its output to the unpadded size."""
-    sizes = part.after.shape[2:], part.before.shape[2:]
-    stacked = zip(*sizes, conv.kernel_size, conv.stride, conv.dilation, strict=True)
-    axes = [_solve_axis(*each) for each in stacked]
-    names = ("kernel_size", "stride", "dilation")
-    return AUTO[len(axes)](
-        conv.out_channels,
-        conv.in_channels,
-        *sizes,
-        **dict(zip(names, zip(*axes, strict=True), strict=True)),
-        groups=conv.groups,
-        bias=conv.bias is not None,
-        **settings.options_from(sizes[0]),
-        **settings.factory,
-    )
+def _fold_padding(conv: Any, pads: Sequence[tuple[int, int]]) -> list[int]:
+    """Let a convolution have the even padding before it; return all that is in front of it."""
+    own: Sequence[int] = (0,) * len(conv.kernel_size) if conv.padding == "valid" else conv.padding
+    if own == "same":
+        own = [d * (k - 1) // 2 for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
+    if not any(map(any, pads)):
+        return [*own]
+    fronts = [p + front for p, (front, _) in zip(own, pads, strict=True)]
+    conv.padding = tuple(fronts)
+    return fronts
 
 
-def _solve_axis(i: int, o: int, k: int, s: int, d: int) -> tuple[int, int, int]:
+def _solve(conv: Any, part: Part, adjoint: bool, m: int, tied: bool) -> tuple[Solution, ...]:
+    """Solve for the mirror of a convolution; behind an uneven padding from its sizes."""
+    i, o = part.after.shape[2:], part.before.shape[2:]
+    if all(front == behind for front, behind in part.pads):
+        return read_mirror(conv, o, len(o), adjoint, None, m, tied).plan.solutions
+    stacked = zip(i, o, conv.kernel_size, conv.stride, conv.dilation, strict=True)
+    k, s, d = zip(*(_solve_axis(*each, m) for each in stacked), strict=True)
+    return plan_sizes(len(i), i, o, k, s, d, m).solutions
+
+
+def _solve_axis(i: int, o: int, k: int, s: int, d: int, m: int) -> tuple[int, int, int]:
     """Return kernel size, stride and dilation along one axis.
 
     A stride of 1 keeps its kernel, or takes one tap more, where an even padding then reaches o.
@@ -123,7 +130,28 @@ def _solve_axis(i: int, o: int, k: int, s: int, d: int) -> tuple[int, int, int]:
         cropped = i + d * (taps - 1) - o
         if cropped >= 0 and cropped % 2 == 0:
             return taps, 1, d
-    return solve(i, o, stride=s).kernel_size, s, 1
+    return solve(i, o, stride=s, smoothness=m).kernel_size, s, 1
+
+
+def _continue(
+    conv: Any, solutions: Sequence[Solution], borders: Sequence[Border], m: int
+) -> list[Axis]:
+    """Continue the axes as the encoder does; a causal one keeps the kernel of a stride of 1."""
+    borders = borders if len(borders) == len(solutions) else (ZEROS,) * len(solutions)
+    own = zip(conv.kernel_size, conv.dilation, strict=True)
+    return [
+        continue_front(found.in_size, found.out_size, found.stride, m, border.mode, *each)
+        if border.causal
+        else continue_both(found, border.mode)
+        for found, border, each in zip(solutions, borders, own, strict=True)
+    ]
+
+
+def _shift(axis: Axis, k: int, d: int, front: int) -> float:
+    """Return where a pixel of code is put minus where a convolution padded so took it from."""
+    up = axis.solution
+    moved = up.stride * axis.pads[0] + up.dilation * (up.kernel_size - 1) / 2 - up.padding
+    return moved - (d * (k - 1) / 2 - front)
 
 
 def _undo_transposed(part: Part, settings: Settings, bias: bool) -> Layers:
@@ -174,26 +202,28 @@ def _undo_pad(part: Part, _settings: Settings, _bias: bool) -> Layers:
         pads.pop(0)
     if len(pads) > 3:
         raise _unreadable(part)
-    amounts = tuple(-amount for pair in reversed(pads) for amount in pair)
-    return [("crop", _CROP[len(pads)](amounts, 0.0))]
+    return crop([(-front, -behind) for front, behind in pads])
 
 
 def _undo_resize(part: Part, settings: Settings, _bias: bool) -> Layers:
     order, shape, out_size = read_map(part)
+    borders = borders_of(part, settings.borders)
     return [
         *as_map(part, shape),
-        *_repeat(shape[1], shape[2:], out_size, settings),
+        *_repeat(shape[1], shape[2:], out_size, settings, borders),
         *permute(inverse(order)),
     ]
 
 
-def _repeat(channels: int, in_size: Sizes, out_size: Sizes, settings: Settings) -> Layers:
+def _repeat(
+    channels: int, in_size: Sizes, out_size: Sizes, settings: Settings, borders: Sequence[Border]
+) -> Layers:
     """Enlarge each channel by itself, at the start by the repetition of pixels."""
-    layers, size = fit(in_size, out_size, settings)
+    layers, size = fit(in_size, out_size, settings, borders)
     if size != out_size:  # nothing is left to learn where interpolation reached the size
-        up = enlarge(channels, channels, size, out_size, settings, groups=channels)
-        repeat_pixels(up)
-        layers.append(("up", up))
+        up = enlarge(channels, channels, size, out_size, settings, borders=borders, groups=channels)
+        repeat_pixels(up, borders)
+        layers += up
     return layers
 
 
@@ -253,18 +283,17 @@ def _undo_map(part: Part, settings: Settings, bias: bool) -> Layers:
     """
     order, shape, out_size = read_map(part)
     channels, out_channels = shape[1], part.before.shape[order[1]]
-    fitted, size = fit(shape[2:], out_size, settings)
+    borders = borders_of(part, settings.borders)
+    fitted, size = fit(shape[2:], out_size, settings, borders)
     layers = as_map(part, shape) + fitted
     pixel = max(size) == 1 < max(out_size)
     target = size if pixel else out_size
     same, apart = _same_kernel(part, channels * out_channels, len(size), size == out_size)
+    build = partial(enlarge, settings=settings, borders=borders)
     if apart:
-        spread = enlarge(channels, channels, size, size, settings, same=3, groups=channels)
-        layers.append(("spread", spread))
-    up = enlarge(
-        channels, out_channels, size, target, settings, same=1 if pixel else same, bias=bias
-    )
-    layers += [("up", up), *_repeat(out_channels, target, out_size, settings)]
+        layers += build(channels, channels, size, size, same=3, groups=channels, word="spread")
+    layers += build(channels, out_channels, size, target, same=1 if pixel else same, bias=bias)
+    layers += _repeat(out_channels, target, out_size, settings, borders)
     return [*layers, *permute(inverse(order))]
 
 

@@ -4,14 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from autoup.decoding.parts import FOLLOWING, Part, join
+from autoup.decoding.parts import FOLLOWING, Pads, Part, join
 from autoup.decoding.steps import Point, Step
 
 AsBlock = Callable[[Step], Part]
 
 
 def join_channel_norms(parts: Sequence[Part]) -> list[Part]:
-    """Join permute, layer normalisation, permute back: a normalisation over channels."""
+    """Join permute, layer normalisation, permute back: a normalisation over channels.
+
+    Example:
+        >>> join_channel_norms([])
+        []
+    """
     joined: list[Part] = []
     for part in parts:
         joined.append(part)
@@ -27,7 +32,12 @@ def join_channel_norms(parts: Sequence[Part]) -> list[Part]:
 
 
 def drop_shuffles(parts: Sequence[Part]) -> list[Part]:
-    """Drop what rearranges a tensor and leaves every dimension with its size and its meaning."""
+    """Drop what rearranges a tensor and leaves every dimension with its size and its meaning.
+
+    Example:
+        >>> drop_shuffles([])
+        []
+    """
     kept: list[Part] = []
     for part in parts:
         kept.append(part)
@@ -54,16 +64,25 @@ def _merged(entry: Sequence[tuple[str, int]]) -> tuple[str, ...]:
 
 
 def fold_pads(parts: Sequence[Part], uneven: bool) -> list[Part]:
-    """Let a padding of the spatial axes join the convolution or pooling behind it."""
+    """Let a padding of the spatial axes join the convolution or pooling behind it.
+
+    Example:
+        >>> fold_pads([], True)
+        []
+    """
     folded: list[Part] = []
     for part in parts:
-        last = folded[-1] if folded else None
-        if last and last.kind == "pad" and _takes(part, last, uneven):
+        while folded and folded[-1].kind == "pad" and _takes(part, folded[-1], uneven):
+            last = folded.pop()
             step = join([last.step, part.step])
-            folded[-1] = replace(part, step=replace(step, name=part.step.name), pads=last.pads)
-        else:
-            folded.append(part)
+            pads = _added(part.pads or ((0, 0),) * len(last.pads), last.pads)
+            part = replace(part, step=replace(step, name=part.step.name), pads=pads)
+        folded.append(part)
     return folded
+
+
+def _added(one: Pads, other: Pads) -> Pads:
+    return tuple((a + c, b + d) for (a, b), (c, d) in zip(one, other, strict=True))
 
 
 def _takes(part: Part, padding: Part, uneven: bool) -> bool:

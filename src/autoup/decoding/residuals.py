@@ -8,8 +8,8 @@ from torch.func import functional_call  # pyright: ignore[reportUnknownVariableT
 from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
+from autoup.decoding.borders import Layers
 from autoup.decoding.builders import (
-    Layers,
     Settings,
     Sizes,
     build_norm,
@@ -21,6 +21,7 @@ from autoup.decoding.builders import (
 )
 from autoup.decoding.inverses import as_map, read_map
 from autoup.decoding.operators import Norm
+from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import WEIGHTED, Part
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.layers.residual import Residual
@@ -64,15 +65,15 @@ def _undo_shortcut(part: Part, way: Sequence[Part], settings: Settings) -> nn.Mo
     layers += shrunk
     if weighted or channels != out_channels:
         layers += _project(channels, out_channels, size, norm, settings)
-    layers += repeat(size, out_size, settings) + permute(inverse(order))
-    return _in_order(layers)
+    layers += repeat(size, out_size, settings, borders_of(part, settings.borders))
+    return _in_order(layers + permute(inverse(order)))
 
 
 def _project(
     channels: int, out_channels: int, size: Sizes, norm: Norm | None, settings: Settings
 ) -> Layers:
-    layer = enlarge(channels, out_channels, size, size, settings, bias=norm is None)
-    layers: Layers = [("project", layer)]
+    free = norm is None
+    layers = enlarge(channels, out_channels, size, size, settings, bias=free, word="project")
     if norm is not None:
         layers.append(("norm", build_norm(norm, (1, out_channels, *size), settings)))
     return layers

@@ -100,9 +100,11 @@ def _row(name: str, solutions: Sequence[Solution]) -> tuple[str, ...]:
     def each(attribute: str) -> str:
         return "x".join(f"{getattr(axis, attribute):g}" for axis in solutions)
 
+    before = "x".join(f"{_code_size(axis)}" for axis in solutions)
+
     return (
         name,
-        f"{each('in_size')} -> {each('out_size')}",
+        f"{before} -> {each('out_size')}",
         each("kernel_size"),
         each("stride"),
         each("output_padding"),
@@ -162,12 +164,12 @@ def _guess(chain: Chain, size: int) -> list[int]:
     Followed outward, as distances from what the layers have now, from a few sizes of the smallest
     map. What the encoder makes of a size is not known here.
     """
-    distances = {0} if chain[0].in_size == 1 else {*range(-2, 3)}
+    distances = {0} if _code_size(chain[0]) == 1 else {*range(-2, 3)}
     for layer in chain:
         outer = {
             out - layer.out_size
             for each in distances
-            for out in _clean_sizes(layer, layer.in_size + each)
+            for out in _clean_sizes(layer, _code_size(layer) + each)
         }
         distances = set(sorted(outer, key=abs)[:_KEPT])
     sizes = [size + each for each in distances if size + each > 0]
@@ -178,9 +180,9 @@ def _guess(chain: Chain, size: int) -> list[int]:
 def _clean_sizes(layer: Solution, in_size: int) -> list[int]:
     """Return the sizes near its own that a layer of this stride makes cleanly."""
     s, old = layer.stride, layer.out_size
-    if layer.in_size == 1:  # One pixel is enlarged to any size.
+    if _code_size(layer) == 1:  # One pixel is enlarged to any size.
         return [out for out in range(old - 2, old + 3) if out > 0]
-    middle = old + s * (in_size - layer.in_size)
+    middle = old + s * (in_size - _code_size(layer))
     if in_size < 1 or s == 1:
         return [middle] * (in_size > 0)
     return [
@@ -188,3 +190,8 @@ def _clean_sizes(layer: Solution, in_size: int) -> list[int]:
         for out in range(middle - min(s, 4) + 1, middle + min(s, 4))
         if out >= in_size and is_clean(best_solutions(in_size, out, None, s, 1)[0], scale=False)
     ]
+
+
+def _code_size(layer: Solution) -> int:
+    """Return the size of the map that a layer enlarges, without what continues it."""
+    return layer.in_size - layer.margin

@@ -5,7 +5,7 @@ One implementation serves 1d, 2d and 3d; the three classes name the PyTorch laye
 
 from collections.abc import Sequence
 from math import gcd, prod, sqrt
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import nn
@@ -138,20 +138,8 @@ kernel_size=(2, 2), stride=(2, 2), round_trip_shift=(0.5, 0.5))
         check_flags(adjoint=adjoint, tied=tied)
         mirror = read_mirror(encoder, out_size, cls._dims, adjoint, kernel_size, smoothness, tied)
         shared = tied_weight(mirror.conv, adjoint, device, dtype) if tied else None
-        layer = cls.__new__(cls)
-        layer.__dict__[_PLANNED] = mirror  # What the constructor has no arguments for.
-        layer.__init__(
-            mirror.conv.out_channels,
-            mirror.conv.in_channels,
-            mirror.plan.in_size,
-            mirror.plan.out_size,
-            encoder=mirror.conv,
-            bias=bias,
-            smoothness=smoothness,
-            init=init,
-            device=device,
-            dtype=dtype,
-        )
+        options: dict[str, Any] = {"init": init, "device": device, "dtype": dtype}
+        layer = build(cls, mirror, bias=bias, smoothness=smoothness, **options)
         if shared is not None:
             layer.weight = shared
         return layer
@@ -307,6 +295,29 @@ AUTO: dict[int, type[AutoConvTransposeNd]] = {
     2: AutoConvTranspose2d,
     3: AutoConvTranspose3d,
 }
+
+
+Layer = TypeVar("Layer", bound=AutoConvTransposeNd)
+
+
+def build(kind: type[Layer], mirror: Mirror, **options: Any) -> Layer:
+    """Build the layer that a mirror plans, whatever its plan.
+
+    Args:
+        kind: The class of the layer.
+        mirror: The plan, and the convolution that channels, groups and bias come from.
+        options: ``bias``, ``smoothness``, ``init``, ``device`` and ``dtype``.
+
+    Example:
+        >>> build(AutoConvTranspose1d, read_mirror(nn.Conv1d(1, 8, 3, 2, 1), 28, 1), init="torch")
+        AutoConvTranspose1d(8, 1, in_size=(14,), out_size=(28,), kernel_size=(2,), stride=(2,), \
+init='torch', round_trip_shift=(0.5,))
+    """
+    conv, plan, layer = mirror.conv, mirror.plan, kind.__new__(kind)
+    layer.__dict__[_PLANNED] = mirror  # What the constructor has no arguments for.
+    sizes = plan.in_size, plan.out_size
+    layer.__init__(conv.out_channels, conv.in_channels, *sizes, encoder=conv, **options)
+    return layer
 
 
 def _warn(kind: type[Any], plan: Plan, *arguments: Any) -> None:

@@ -36,12 +36,12 @@ class Mirror:
         conv: The convolution.
         plan: The solved axes of the mirror.
         round_trip_shift: Per axis, in pixels: where the mirror puts a pixel minus where the
-            convolution took it from; what a skip connection sees.
+            convolution took it from; what a skip connection sees. None where that is not told.
     """
 
     conv: Conv
     plan: Plan
-    round_trip_shift: tuple[float, ...]
+    round_trip_shift: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Grow a kernel inside a layer, whatever makes the kernel, and undo it if something fails."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 from autoup.errors import Refusal
 from autoup.inspecting.modules import kernel_in_use
 from autoup.repairing.growth import Growth
-from autoup.solving.solution import Solution
 
 
 class Journal:
@@ -151,14 +151,12 @@ def _update_solutions(layer: Any, growths: Sequence[Growth], journal: Journal) -
     if solutions is None:
         return
     axes = [
-        Solution(
-            old.in_size,
-            old.out_size,
-            growth.kernel_size,
-            old.stride,
-            growth.padding,
-            growth.output_padding,
-            growth.dilation,
+        replace(
+            old,
+            kernel_size=growth.kernel_size,
+            padding=growth.padding,
+            output_padding=growth.output_padding,
+            dilation=growth.dilation,
         )
         for old, growth in zip(solutions, growths, strict=True)
     ]

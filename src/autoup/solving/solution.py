@@ -25,6 +25,7 @@ class Solution:
         padding: Padding, in pixels cropped from either end.
         output_padding: Output padding, in pixels added behind.
         dilation: Dilation, in pixels.
+        margin: Pixels of the input that a padding before the layer added, at both ends together.
 
     Raises:
         ValueError: The parameters do not take ``in_size`` to ``out_size``.
@@ -41,6 +42,7 @@ class Solution:
     padding: int = 0
     output_padding: int = 0
     dilation: int = 1
+    margin: int = 0
 
     def __post_init__(self) -> None:
         size = transposed_size(
@@ -87,9 +89,10 @@ class Solution:
         """How far the ends of the picture lie from their place, in output pixels.
 
         A transposed convolution enlarges by its stride; their place is where an enlargement by
-        ``out_size / in_size`` around the centre puts them. What ``shift`` tells is not in it.
+        ``out_size / in_size`` around the centre puts them. What ``shift`` tells is not in it, and
+        no pixel of a ``margin``.
         """
-        i = self.in_size
+        i = self.in_size - self.margin
         return abs(self.stride * i - self.out_size) * (i - 1) / (2 * i)
 
     @property
@@ -191,7 +194,7 @@ class Solution:
 
     def _scale(self) -> str:
         """Say how far the ends lie from where an enlargement by out_size / in_size puts them."""
-        i, o, s = self.in_size, self.out_size, self.stride
+        i, o, s = self.in_size - self.margin, self.out_size, self.stride
         if s * i == o:
             return f"{s}, the ratio of the sizes"
         far = f"the ends lie {three_digits(self.displacement)} px from their place"
