@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.fx import Node
 
+from autoup.decoding.edges import value_of
 from autoup.decoding.known import alike, has_tensors, known_module, named_module, sample
 from autoup.decoding.rebuilding import rebuild
 from autoup.decoding.runs import (
@@ -191,19 +192,23 @@ def recognise(run: Run) -> nn.Module | None:
 
 
 def _is_own(own: nn.Module, formula: Formula, run: Run) -> bool:
-    """Tell whether a module computes a run; without numbers, whether it makes the right shape."""
-    if not any(each.is_meta for each in (*own.parameters(), *own.buffers())):
-        return alike(own, formula, sample(run), gradients=False)
-    x = torch.empty((2, *run.shape[1:]), device="meta", dtype=_dtype_of(own))
+    """Tell whether a module computes a run, wherever its tensors are; or runs, if these are not."""
+    if not _runs_without_numbers(own, run):
+        return False
+    if any(each.is_meta for each in (*own.parameters(), *own.buffers())):
+        return True
+    return alike(own, formula, sample(run), gradients=False)
+
+
+def _runs_without_numbers(own: nn.Module, run: Run) -> bool:
+    """Tell whether a module makes a tensor of the right shape of another number of samples."""
+    dtype = value_of(run.inputs[0]).dtype
     try:
         with torch.no_grad():
-            return own(x).shape == (2, *run.made_shape[1:])
+            x = torch.empty((3, *run.shape[1:]), device="meta", dtype=dtype)
+            return copy.deepcopy(own).to("meta")(x).shape == (3, *run.made_shape[1:])
     except Exception:
         return False
-
-
-def _dtype_of(module: nn.Module) -> torch.dtype:
-    return next(each.dtype for each in (*module.parameters(), *module.buffers()))
 
 
 def _is_called_by_torch(node: Node, run: Run) -> bool:

@@ -159,7 +159,7 @@ def alike(one: nn.Module, other: nn.Module, x: torch.Tensor, *, gradients: bool 
         gradients: Whether these must agree, too.
 
     Example:
-        >>> alike(nn.ReLU(), nn.Hardtanh(0, 1e9), torch.randn(9, dtype=torch.float64))
+        >>> alike(nn.ReLU(), nn.Hardtanh(0, float("inf")), torch.randn(9, dtype=torch.float64))
         True
         >>> alike(nn.SiLU(), nn.GELU(), torch.randn(9, dtype=torch.float64))
         False
