@@ -187,6 +187,13 @@ def test_what_acts_between_two_layers_is_kept_as_it_is(drawn, dims):
     assert (len([*kept.state_dict()]) > 0) == bool(learned)
 
 
+def filled(x):
+    x *= 2
+    x += 1
+    x[x < 0] = 0.5
+    return x
+
+
 REGRESSIONS = [
     (lambda x: F.glu(x, 1), "GLU(dim=1)"),
     (lambda x: (lambda a, b: a * b.sigmoid())(*x.chunk(2, 1)), "GLU(dim=1)"),
@@ -220,6 +227,19 @@ REGRESSIONS = [
     (lambda x: torch.cat([x.relu(), (-x).relu()], 1), "Formula(cat([relu(x), relu(-x)], 1))"),
     (lambda x: -(x - 1 - (2 - x) ** 2) * (x < 0), "Formula(-(x - 1 - (2 - x) ** 2) * (x < 0))"),
     (lambda x: x.softmax(1), "Softmax(dim=1)"),
+    (lambda x: x * F.softmax(x, 1), "Formula(x * softmax(x, 1))"),
+    (lambda x: torch.maximum(x, torch.tensor(0.0)), "ReLU()"),
+    (lambda x: torch.maximum(x, torch.tensor(0.5)), "Formula(maximum(x, constant))"),
+    (lambda x: torch.maximum(x, x.new_zeros(x.shape)), "ReLU()"),
+    (lambda x: torch.minimum(x.new_full(x.shape, 3), x), "Formula(minimum(full_like(x, 3), x))"),
+    (lambda x: torch.clamp(x, torch.tensor(0.0), torch.tensor(6.0)), "ReLU6()"),
+    (lambda x: torch.max(x[:, ::2], x[:, 1::2]), "Formula(max(x[:, ::2], x[:, 1::2]))"),
+    (lambda x: (~(x > 1) & (x > 0)) * x, "Formula((bitwise_not(x > 1) & (x > 0)) * x)"),
+    (lambda x: torch.nan_to_num(x).tanh(), "Formula(tanh(nan_to_num(x)))"),
+    (lambda x: F.silu(x).clamp(max=1e4), "Formula(clamp(silu(x), None, 10000.0))"),
+    (lambda x: x * torch.sigmoid(1.0001 * x), "Formula(x * sigmoid(x * 1.0001))"),
+    (lambda x: x.clamp(min=1e-6), "Formula(clamp(x, 1e-06))"),
+    (filled, "Formula(masked_fill((a := x * 2 + 1), a < 0, 0.5))"),
 ]  # fmt: skip
 
 
