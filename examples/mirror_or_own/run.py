@@ -34,13 +34,6 @@ def write(path: Path, line: dict[str, object]) -> None:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
-def known_arms() -> list[str]:
-    """Return the arms that the installed autoup can run."""
-    import training
-
-    return training.known_arms()
-
-
 def describe(model: str, arm: str) -> dict[str, object]:
     """Return what needs no training."""
     import structure
@@ -87,9 +80,7 @@ def fill(options: argparse.Namespace) -> None:
     done = {tuple(line.get(key) for key in ("what", "model", "arm", "seed")) for line in lines}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, prepare) as pool:  # Alone, for the sake of the clock.
-        known = pool.submit(known_arms).result()
-        arms = [arm for arm in options.arms or known if arm in known]
-        cases = [(model, arm) for model in options.models for arm in arms]
+        cases = [(model, arm) for model in options.models for arm in options.arms]
         if options.time:
             todo = [each for each in cases if ("time", *each, None) not in done]
             futures = {
@@ -125,9 +116,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of each training: 1000; 0 for none")
     parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument(
-        "--arms", nargs="+", choices=tables.ARMS, help="those that this autoup knows"
-    )
+    parser.add_argument("--arms", nargs="+", choices=tables.ARMS, default=tables.ARMS)
     parser.add_argument("--time", action="store_true", help="measure seconds per 100 steps too")
     parser.add_argument("--count", type=int, help="steps that are timed at once: 20")
     parser.add_argument("--no-structure", dest="structure", action="store_false")

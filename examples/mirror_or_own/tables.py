@@ -18,13 +18,7 @@ MODELS = {
     "VQ-VAE": "picture",
     "DCGAN": "picture",
 }
-ARMS = (
-    "own",
-    "mirror",
-    "mirror, smoothness 0",
-    "mirror, residual",
-    "mirror, residual, smoothness 0",
-)
+ARMS = ("own", "mirror", "mirror, smoothness 0", "mirror, residual=False")
 MEASURES = {  # Kind, key, heading, digits.
     "psnr": ("picture", "PSNR, dB, on crops held out", 2),
     "spectral": ("sound", "distance of spectra, on windows held out", 3),

@@ -1,6 +1,5 @@
 """One training of an encoder with a decoder, and the time that a step takes."""
 
-import inspect
 import statistics
 import time
 import warnings
@@ -15,13 +14,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from autoup import mirror_decoder
 
-# None is the package's own decoder; of the others those that this autoup knows are run.
-ARMS: dict[str, dict[str, object] | None] = {
+ARMS: dict[str, dict[str, object] | None] = {  # None is the package's own decoder.
     "own": None,
     "mirror": {},
     "mirror, smoothness 0": {"smoothness": 0},
-    "mirror, residual": {"residual": True},
-    "mirror, residual, smoothness 0": {"residual": True, "smoothness": 0},
+    "mirror, residual=False": {"residual": False},
 }
 RATE = 2e-3
 WARM_UP = 12  # Steps before a graph is captured, or a clock started.
@@ -42,12 +39,6 @@ class Job:
     model: str
     arm: str
     seed: int
-
-
-def known_arms() -> list[str]:
-    """Return the arms whose options the installed ``mirror_decoder`` takes."""
-    known = inspect.signature(mirror_decoder).parameters
-    return [arm for arm, options in ARMS.items() if set(options or ()) <= set(known)]
 
 
 def build(model: str, arm: str, seed: int, size: tuple[int, ...] | None = None) -> nn.Sequential:

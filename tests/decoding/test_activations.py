@@ -391,7 +391,7 @@ def test_channels_last_gates_pass_permutations():
 def block(act, **layers):
     encoder = nn.Sequential(conv(3, 8), Module(act, **layers), conv(8, 4))
     with artifacts_allowed():
-        decoder = mirror_decoder(encoder, SIZE)
+        decoder = mirror_decoder(encoder, SIZE, residual=False)
     assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
     return [each for each in decoder.modules() if type(each).__name__ != "Sequential"], decoder[1]
 

@@ -46,22 +46,24 @@ def spans(layer):
 
 
 def test_block_is_one_stage_with_its_own_norm_and_activation():
-    decoder = mirrored(residual([conv(8, 8, 3, 1), nn.ELU(), conv(8, 8, 3, 1)]))
+    layers = [conv(8, 8, 3, 1), nn.ELU(), conv(8, 8, 3, 1)]
+    decoder = mirrored(residual(layers), residual=False)
     assert names(decoder) == ["layer_1", "layer_0"]
     assert [type(each) for each in decoder[0]] == [
         autoup.AutoConvTranspose2d, nn.BatchNorm2d, nn.ELU,
     ]  # fmt: skip
     assert decoder.layer_1.up.bias is None
-    assert mirrored(residual([conv(8, 8, 3, 1)], norm=None))[0].bias is not None
+    bare = residual([conv(8, 8, 3, 1)], norm=None)
+    assert mirrored(bare, residual=False)[0].bias is not None
 
 
 def test_block_that_sees_neighbours_gets_three_taps_as_dense_as_its_weights_allow():
-    dense = mirrored(residual([conv(8, 8, 3, 1)]))[0]
+    dense = mirrored(residual([conv(8, 8, 3, 1)]), residual=False)[0]
     assert spans(dense.up) == ((3, 3), 1)
-    apart = mirrored(residual([conv(8, 8, 3, 1, groups=8)]))[0]
+    apart = mirrored(residual([conv(8, 8, 3, 1, groups=8)]), residual=False)[0]
     assert spans(apart.spread) == ((3, 3), 8)
     assert spans(apart.up) == ((1, 1), 1)
-    pointwise = mirrored(residual([conv(8, 8, 1, 1, 0)]))[0]
+    pointwise = mirrored(residual([conv(8, 8, 1, 1, 0)]), residual=False)[0]
     assert names(pointwise) == ["up", "norm"]
     assert spans(pointwise.up) == ((1, 1), 1)
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import mirror_decoder
+from autoup.decoding.borders import continue_front
 
 POOL = {
     kind: dict(enumerate((getattr(nn, f"{kind}Pool{dims}d") for dims in (1, 2, 3)), 1))
@@ -87,7 +88,7 @@ def test_decoder_of_a_circular_encoder_commutes_with_circular_shifts(dims, seed)
     torch.manual_seed(seed)
     encoder, size, strides = around(draw, dims)
     encoder = encoder.double().eval()
-    options = draw.choice(OPTIONS + [{"adjoint": True}, {"adjoint": True, "tied": True}])
+    options = draw.choice([*OPTIONS, {"adjoint": True}, {"adjoint": True, "tied": True}])
     decoder = mirrored(encoder, (1, 3, *size), **options)
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     code, steps = encoder(x), [draw.randint(0, 3) for _ in range(dims)]
@@ -152,6 +153,22 @@ def test_zeros_stay_zeros_and_modes_differ_by_axis():
     mixed = mirrored(nn.Sequential(nn.CircularPad2d((1, 1, 0, 0)), nn.Conv2d(2, 3, 3, 2, (1, 0))),
                      (1, 2, 16, 16))  # fmt: skip
     assert str(mixed[0].pad) == "CircularPad2d((1, 1, 0, 0))"
+
+
+def test_what_pads_otherwise_than_the_rest_keeps_its_own_border():
+    def around(i, o):
+        return nn.Conv2d(i, o, 3, 1, 1, padding_mode="circular")
+
+    encoder = nn.Sequential(
+        around(2, 3), around(3, 3), nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 3),
+        nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 2, 2), nn.Conv2d(3, 3, 6),
+    )  # fmt: skip
+    decoder = mirrored(encoder, (1, 2, 16, 16))
+    continued = {name for name, each in decoder.named_children() if isinstance(each, nn.Sequential)}
+    assert continued == {"layer_5", "layer_1", "layer_0"}
+    assert {str(getattr(decoder, name).pad) for name in continued} == {
+        "CircularPad2d((1, 1, 1, 1))"
+    }
 
 
 def test_a_map_too_small_to_reflect_is_replicated():
@@ -266,10 +283,12 @@ def test_decoder_of_a_causal_encoder_does_not_look_ahead(dims, seed):
 @pytest.mark.parametrize("size", [12, 13, 14, 15])
 def test_a_constant_code_stays_constant_from_its_first_sample_on(mode, size):
     torch.manual_seed(0)
-    for conv in (Causal(1, 1, 2, 7, 1, 1, mode), Causal(1, 1, 2, 6, 3, 1, mode)):
-        conv.conv.bias = None
-        decoder = mirrored(conv, (1, 1, size))
-        steps = conv(torch.ones(1, 1, size, dtype=torch.float64)).shape[2]
+    wide, strided = Causal(1, 1, 2, 7, 1, 1, mode), Causal(1, 2, 2, 6, 3, 1, mode)
+    wide.conv.bias = strided.conv.bias = None
+    patches = nn.Conv1d(2, 2, 3, 3, bias=False)  # Cuts off what completes no patch.
+    for encoder in (wide, nn.Sequential(wide, strided), nn.Sequential(wide, patches)):
+        decoder = mirrored(encoder, (1, 1, size))
+        steps = encoder(torch.ones(1, 1, size, dtype=torch.float64)).shape[2]
         made = decoder(torch.ones(1, 2, steps, dtype=torch.float64))
         torch.testing.assert_close(made, made.mean().expand_as(made), rtol=0, atol=1e-12)
         assert made.abs().max() > 1e-3
@@ -297,6 +316,47 @@ def test_convolutions_that_are_cut_behind_are_causal(options):
     assert_causal(decoder, torch.randn(1, 3, 15, dtype=torch.float64), 2, (1, 1, 31))
 
 
+class Twice(nn.Module):
+    """A block of two ways that divides the size by 9."""
+
+    def __init__(self):
+        super().__init__()
+        one, other = ([Causal(1, 3, 3, 3, 3), nn.ELU(), Causal(1, 3, 3, 6, 3)] for _ in range(2))
+        self.one, self.other = nn.Sequential(*one), nn.Sequential(*other)
+
+    def forward(self, x):
+        return self.one(x) + self.other(x)
+
+
+@pytest.mark.parametrize("size", range(10, 28))
+def test_a_step_of_code_is_as_long_as_the_stride_of_its_block(size):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(Causal(1, 1, 3, 3), Twice())
+    code = torch.randn(1, 3, -(-size // 9), dtype=torch.float64)
+    assert_causal(mirrored(encoder, (1, 1, size)), code, 9, (1, 1, size))
+
+
+def test_sizes_without_a_whole_ratio_are_made_by_repetition():
+    torch.manual_seed(0)
+    decoder = mirrored(nn.Sequential(Causal(1, 1, 3, 3), nn.AdaptiveAvgPool1d(20)), (1, 1, 30))
+    code = torch.randn(1, 3, 20, dtype=torch.float64)
+    assert str(decoder[0]) == "Upsample(size=(30,), mode='nearest')"
+    first = first_changes(decoder, code)
+    assert decoder(code).shape == (1, 1, 30)
+    assert all(each >= step * 1.5 for step, each in enumerate(first))
+
+
+def test_a_single_step_needs_no_more_taps_than_its_promise_takes():
+    kernels = [continue_front(1, 4, 4, m, "zeros").solution.kernel_size for m in (0, 1, 2)]
+    assert kernels == [4, 4, 8]
+
+
+def test_a_head_that_sees_all_of_an_axis_does_not_make_it_centred():
+    decoder = mirrored(nn.Sequential(Causal(1, 1, 4, 3), nn.Conv1d(4, 5, 16)), (1, 1, 16))
+    assert decoder(torch.randn(1, 5, 1, dtype=torch.float64)).shape == (1, 1, 16)
+    assert str(decoder[-1].pad) == "ZeroPad1d((2, 0))"
+
+
 def test_what_looks_ahead_anywhere_is_mirrored_as_before():
     """One centred layer, a padding behind, or an adjoint: no mirror is causal."""
     ahead = [
@@ -304,6 +364,8 @@ def test_what_looks_ahead_anywhere_is_mirrored_as_before():
         nn.Sequential(Causal(1, 1, 4, 3), nn.AvgPool1d(3, 1, 1)),
         nn.Sequential(Causal(1, 1, 4, 3), Residual(nn.Conv1d(4, 4, 5, padding="same"))),
         nn.Sequential(Causal(1, 1, 4, 3, mode="circular"), nn.Conv1d(4, 4, 2, 2)),
+        nn.Sequential(Causal(1, 1, 4, 3), nn.ConvTranspose1d(4, 4, 4, 2, 1), nn.AvgPool1d(2)),
+        nn.Sequential(Causal(1, 1, 4, 3), nn.ZeroPad1d((2, 0)), nn.ReLU(), nn.Conv1d(4, 4, 1)),
         nn.Sequential(nn.ZeroPad1d((0, 1)), nn.Conv1d(1, 4, 3, 2)),
         nn.Conv1d(1, 4, 3, 2, 1),
     ]
@@ -311,10 +373,12 @@ def test_what_looks_ahead_anywhere_is_mirrored_as_before():
         with warnings.catch_warnings(action="ignore", category=autoup.MirrorWarning):
             decoder = mirrored(encoder, (1, 1, 16))  # The pooling has no mirror.
         code = encoder(torch.randn(1, 1, 16, dtype=torch.float64))
-        stride = 16 // code.shape[2]
+        stride = max(1, 16 // code.shape[2])
         first = first_changes(decoder, code)
         assert decoder(code).shape == (1, 1, 16)
-        assert any(each < step * stride for step, each in enumerate(first)), encoder
+        reached = [(step, each) for step, each in enumerate(first) if each is not None]
+        assert any(each < step * stride for step, each in reached), encoder
+        assert not any(isinstance(each, nn.ZeroPad1d) for each in decoder.modules())
     adjoint = mirrored(nn.Sequential(Causal(1, 1, 4, 3)), (1, 1, 16), adjoint=True)
     assert [*map(type, adjoint)] == [autoup.AutoConvTranspose1d, nn.ConstantPad1d]
 

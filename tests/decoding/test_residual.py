@@ -20,7 +20,7 @@ CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 def mirrored(encoder, size, **options):
     with artifacts_allowed():
-        return mirror_decoder(encoder, size, residual=True, **options)
+        return mirror_decoder(encoder, size, **options)
 
 
 def stages(decoder):

@@ -1,12 +1,14 @@
 """From an encoder to its decoder.
 
 The encoder passes through `capture` (its graph), `steps` (the graph cut where all data passes, by
-its `edges`, with the `layouts` of its tensors), `classifying` (what is to be undone, as `parts`, by
-`operators`, put together by `joining`), `inverses` (layers that undo one part, made by
-`builders`), is put in order by `assembly` and comes out of `decoder`; `warning` tells of
-artifacts, `losses` of what is left out.
+its `edges`, with the `layouts` of its tensors), `classifying` (what is to be undone: `parts`, which
+`joining` simplifies, by `operators`), and `padding` (how it pads).
 
-Activations pass through `runs` (operators at each place alone, with `evaluating` of constants),
-`activations` (what a run is, by `known` modules and by `rebuilding` it as a formula), `choosing`
-(the one of a block) and `gates` (those that change the number of channels).
+Its activations are `runs` of operators, with `evaluating` of constants: the `known` ones, those of
+its own, or formulas that `rebuilding` writes (`activations`); `choosing` takes one of a whole block,
+and `losses` tells what is not in the decoder as it was.
+
+Then `inverses` undoes one part, by layers of `builders` and `borders`, `residuals` a block way by
+way, `gates` what lies beside a gate; `assembly` puts them in order, `decoder` returns them, and
+`warning` tells of artifacts.
 """

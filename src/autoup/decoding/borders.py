@@ -85,7 +85,7 @@ def continue_both(found: Solution, mode: str) -> Axis:
         return Axis(found)
     i, s, p = found.in_size, found.stride, found.padding
     reach = found.dilation * (found.kernel_size - 1)
-    q = max(0, (reach - p) // s, (found.out_size - 1 + p) // s - (i - 1))
+    q = max(0, (reach - p + found.output_padding) // s)  # Behind; in front no more are missing.
     continued = replace(found, in_size=i + 2 * q, padding=p + s * q, margin=2 * q)
     return Axis(continued, (q, q), _possible(mode, q, i))
 
@@ -117,7 +117,7 @@ def continue_front(i: int, o: int, s: int, m: int, mode: str, k: int = 1, d: int
     front, behind = left // s, 0
     if mode != "zeros":
         mode, front = "replicate", max(front, d * (k - 1) // s)
-        behind = max(0, (o - 1) // s - (i - 1), front - left // s)
+        behind = front - left // s
     made, n = left + o + s * (behind - front), front + behind
     continued = Solution(i + n, made, k, s, s * front, 0, d, margin=n)
     return Axis(continued, (front, behind), mode, made - o)

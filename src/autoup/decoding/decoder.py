@@ -35,7 +35,7 @@ def mirror_decoder(
     output: Output = None,
     stages: str = "block",
     refine: int = 0,
-    residual: bool = False,
+    residual: bool = True,
     adjoint: bool = False,
     tied: bool = False,
     output_activation: nn.Module | None = None,
@@ -46,7 +46,7 @@ def mirror_decoder(
 
     The encoder is captured without arithmetic, in evaluation mode, and left as it is. What all
     data passes through one layer at a time is mirrored layer by layer; what lies between two
-    such places, a residual block or the like, becomes one stage.
+    such places is a block. A residual one is undone way by way, another becomes one stage.
 
     Args:
         encoder: Any module that takes one tensor and can be captured by ``torch.export``.
@@ -56,7 +56,8 @@ def mirror_decoder(
         refine: Convolutions of 3 taps behind each stage but the last.
         residual: Whether a block that adds up a branch and a shortcut becomes such a stage: the
             branch undone layer by layer, from a start at zero, beside the input or one layer of
-            one tap with pixels repeated.
+            one tap with pixels repeated. Otherwise, and with ``stages="resolution"``, it becomes
+            one layer, as any block.
         adjoint: Whether convolutions get their adjoint instead of a clean mirror.
         tied: Whether these share the encoder's weights; needs ``adjoint=True``.
         output_activation: Closes the decoder.
@@ -157,7 +158,7 @@ def _make(
 ) -> nn.Sequential:
     """Make the decoder of a captured encoder, on its device or another, and check its shape."""
     merge = stages == "resolution"
-    reading = Reading(not adjoint, merge, residual, not adjoint, tell)
+    reading = Reading(not adjoint, merge, residual and not merge, not adjoint, tell)
     whole = read_steps(program, encoder)
     parts = reading.parts(whole)
     _check_parts(parts, sizes, tied)

@@ -26,7 +26,7 @@ class _Window:
 
     Args:
         label: Of the axis, as in ``layouts``.
-        mode: Of the padding; None where there is none and nothing is cut off either.
+        mode: Of the padding; None where there is none, ``"valid"`` where pixels are lost by that.
         ahead: Whether it sees what comes later than its own stride.
         late: Whether it is padded more in front than behind.
     """
@@ -90,14 +90,15 @@ def borders_of(part: Part, borders: Mapping[str, Border]) -> tuple[Border, ...]:
     """
     windows, found = [*_windows(part.step)], list[Border]()
     for axis, label in enumerate(_labels(part.before)):
-        usual = borders.get(label, ZEROS)
-        own = _commonest(each for each in windows if each.label == label)
-        found.append(Border(own or usual.mode, usual.causal, _stride(part, axis)))
+        usual, along = borders.get(label, ZEROS), [each for each in windows if each.label == label]
+        cut = part.kind == "convolution" and any(each.mode == "valid" for each in along)
+        mode = "zeros" if cut else _commonest(along) or usual.mode
+        found.append(Border(mode, usual.causal, _stride(part, axis)))
     return tuple(found)
 
 
 def _commonest(windows: Iterable[_Window]) -> str | None:
-    modes = Counter(each.mode for each in windows if each.mode)
+    modes = Counter(each.mode for each in windows if each.mode not in (None, "valid"))
     return next((mode for mode, _ in modes.most_common(1)), None)
 
 
@@ -135,7 +136,7 @@ def _read(node: Node, axis: int, label: str) -> _Window:
     size, made = (each.meta["val"].shape[2 + axis] for each in (source, node))
     if name_of(node) in CONVOLUTIONS and mode is None:
         whole = size // s <= made <= -(-size // s)
-        mode = None if whole and not any(own) else "zeros"
+        mode = "zeros" if any(own) else None if whole else "valid"
     front, behind = front + own[0], behind + own[1] - _cut_behind(node, axis)
     ahead = made > 1 and (front < d * (k - 1) + 1 - s or mode == "circular")
     return _Window(label, mode, ahead, front > behind)
