@@ -19,6 +19,7 @@ from autoup import mirror_decoder
 from autoup.layers.formula import Formula
 
 SIZE = (2, 3, 16, 16)
+ATEN = torch.ops.aten
 
 
 def mirrored(function, /, taken=8, **layers):
@@ -187,11 +188,24 @@ def test_what_acts_between_two_layers_is_kept_as_it_is(drawn, dims):
     assert (len([*kept.state_dict()]) > 0) == bool(learned)
 
 
+def through_a_view(x):
+    x.view(x.shape).tanh_()
+    return x * x.contiguous()
+
+
+def filled(x):
+    x *= 2
+    x += 1
+    x[x < 0] = 0.5
+    return x
+
+
 REGRESSIONS = [
     (lambda x: F.glu(x, 1), "GLU(dim=1)"),
     (lambda x: (lambda a, b: a * b.sigmoid())(*x.chunk(2, 1)), "GLU(dim=1)"),
     (gated, "Formula(tanh((a := chunk(x, 2, 1))[0]) * sigmoid(a[1]))"),
     (lambda x: F.silu(x[:, :4]) * x[:, 4:], "Formula(silu(x[:, :4]) * x[:, 4:])"),
+    (lambda x: ATEN.slice(x, -3, 0, 4) * torch.sin(x[:, 4:]), "Formula(x[:, :4] * sin(x[:, 4:]))"),
     (torch.sin, "Formula(sin(x))"),
     (torch.abs, "Formula(abs(x))"),
     (lambda x: x * x, "Formula(x * x)"),
@@ -220,6 +234,20 @@ REGRESSIONS = [
     (lambda x: torch.cat([x.relu(), (-x).relu()], 1), "Formula(cat([relu(x), relu(-x)], 1))"),
     (lambda x: -(x - 1 - (2 - x) ** 2) * (x < 0), "Formula(-(x - 1 - (2 - x) ** 2) * (x < 0))"),
     (lambda x: x.softmax(1), "Softmax(dim=1)"),
+    (lambda x: x * F.softmax(x, 1), "Formula(x * softmax(x, 1))"),
+    (lambda x: torch.maximum(x, torch.tensor(0.0)), "ReLU()"),
+    (lambda x: torch.maximum(x, torch.tensor(0.5)), "Formula(maximum(x, constant))"),
+    (lambda x: torch.maximum(x, x.new_zeros(x.shape)), "ReLU()"),
+    (lambda x: torch.minimum(x.new_full(x.shape, 3), x), "Formula(minimum(full_like(x, 3), x))"),
+    (lambda x: torch.clamp(x, torch.tensor(0.0), torch.tensor(6.0)), "ReLU6()"),
+    (lambda x: torch.max(x[:, ::2], x[:, 1::2]), "Formula(max(x[:, ::2], x[:, 1::2]))"),
+    (lambda x: (~(x > 1) & (x > 0)) * x, "Formula((bitwise_not(x > 1) & (x > 0)) * x)"),
+    (lambda x: torch.nan_to_num(x).tanh(), "Formula(tanh(nan_to_num(x)))"),
+    (lambda x: F.silu(x).clamp(max=1e4), "Formula(clamp(silu(x), None, 10000.0))"),
+    (lambda x: x * torch.sigmoid(1.0001 * x), "Formula(x * sigmoid(x * 1.0001))"),
+    (lambda x: x.clamp(min=1e-6), "Formula(clamp(x, 1e-06))"),
+    (filled, "Formula(masked_fill((a := x * 2 + 1), a < 0, 0.5))"),
+    (through_a_view, "Formula((a := tanh(x)) * a)"),
 ]  # fmt: skip
 
 
@@ -241,6 +269,7 @@ def test_a_learned_activation_is_copied_with_its_values():
         encoder, decoder = mirrored(lambda m, x: m.act(x), act=act)
         (kept,) = between(decoder)
         assert type(kept) is type(act)
+        assert kept.training
         for name, value in act.state_dict().items():
             assert torch.equal(kept.state_dict()[name], value)
         shared = {id(each) for each in encoder.parameters()}
@@ -287,6 +316,12 @@ def test_a_module_with_a_gradient_of_its_own_stays_that_module(function):
     (kept,) = between(decoder)
     x = torch.randn(2, 8, 3, 3, dtype=torch.float64)
     assert_same_function(function.apply, kept, x)
+
+
+def test_a_module_that_is_bound_to_a_device_becomes_a_formula():
+    act = Of(lambda x: torch.where(x > 0.1, x, torch.zeros(x.shape)))
+    _, decoder = mirrored(lambda m, x: m.act(x), act=act)
+    assert repr(between(decoder)[0]) == "Formula(where(x > 0.1, x, 0.0))"
 
 
 def test_what_has_hooks_is_copied_without():
@@ -382,6 +417,28 @@ def test_the_stage_of_a_block_has_its_last_activation(act, written):
     assert written in repr(stage)
 
 
+def test_known_activations_that_follow_each_other_keep_their_names():
+    one = nn.Sequential(conv(3, 8), nn.Dropout(), nn.ReLU(), nn.Dropout())
+    two = nn.Sequential(*one, Snake(8, 2), nn.Dropout())
+    for encoder, wanted in (
+        (one, {"layer_2": nn.ReLU}),
+        (two, {"layer_2": nn.ReLU, "layer_4": Snake}),
+    ):
+        decoder = mirror_decoder(encoder.append(conv(8, 4)), SIZE)
+        assert {name: type(each) for name, each in [*decoder.named_children()][1:-1]} == wanted
+
+
+def test_a_mask_is_no_activation():
+    def masked(m, x):
+        mask = x.new_zeros(8, 8)
+        mask[:4] = 1
+        mask = mask.unsqueeze(0) - mask.unsqueeze(1)
+        return x + m.a(F.silu(m.b(x)) + mask.masked_fill(mask != 0, -9.0))
+
+    _, stage = block(masked, a=one(), b=one())
+    assert repr(stage.activation) == "SiLU()"
+
+
 def test_an_activation_is_fitted_to_the_channels_of_its_stage():
     act = Snake(12, 2)
     wide = Module(
@@ -415,13 +472,15 @@ def told(act, size=SIZE, **options):
     ("act", "words"),
     [(lambda _, x: x.flip(2), "  flip: flip depends on position; it is left out"),
      (lambda _, x: x.cumsum(1), "cumsum joins several values"),
+     (lambda _, x: x.cumsum_(2), "cumsum_ joins several values"),
      (lambda _, x: F.max_pool2d(x, 3, 1, 1), "max_pool2d joins several values"),
      (lambda _, x: torch.where(torch.arange(8) > 3, x, x.relu()), "where depends on position"),
      (lambda _, x: x + torch.randn_like(x), "randn_like draws random numbers"),
      (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values")],
 )  # fmt: skip
-def test_what_is_left_out_is_told_once_with_its_layer(act, words):
-    decoder, message = told(act)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_is_left_out_is_told_once_with_its_layer(act, words, batch):
+    decoder, message = told(act, (batch, *SIZE[1:]))
     assert words in message
     assert message.startswith("mirror_decoder: 1 step of the encoder is not")
     assert len(decoder) == 2

@@ -6,7 +6,7 @@ from torch.fx import Node
 
 from autoup.decoding.activations import Activation, recognise
 from autoup.decoding.edges import value_of
-from autoup.decoding.operators import CONVOLUTIONS, name_of, read_norm
+from autoup.decoding.operators import CONVOLUTIONS, name_of, plain_name, read_norm
 from autoup.decoding.rebuilding import rebuild
 from autoup.decoding.runs import (
     REDUCTIONS,
@@ -82,7 +82,7 @@ class _Block:
 
     def product(self, node: Node) -> Run | None:
         """Return the run that multiplies functions of several tensors, each one of its own."""
-        if name_of(node).rstrip("_") != "mul":
+        if plain_name(node) != "mul":
             return None
         inside, read = {node}, list[Node]()
         for each in self._graph.edges[node]:
@@ -92,7 +92,9 @@ class _Block:
                 start = self._reads(start)[0]
             read.append(start)
         whole = value_of(node).shape
-        if len({*read}) < 2 or any(value_of(each).shape != whole for each in read):
+        if len({*read}) < 2 or any(
+            getattr(value_of(each), "shape", None) != whole for each in read
+        ):
             return None
         read.sort(key=lambda each: each not in self._reads(node))  # Bare first, as a GLU has it.
         run = self._run(inside, list(dict.fromkeys(read)))
@@ -116,7 +118,7 @@ class _Block:
         if not self._numbers.issuperset(run.inputs) or any(map(self._is_statistic, run.inputs)):
             return False
         readers = [each for each in run.output.users if each in self._graph.edges]
-        squared = all(name_of(each).rstrip("_") in _SQUARES for each in run.nodes)
+        squared = all(plain_name(each) in _SQUARES for each in run.nodes)
         averaged = any(name_of(each) in REDUCTIONS for each in readers)
         is_factor = is_affine(run.nodes, run.inputs)
         return not (squared and averaged) and not is_factor and is_local(run)
@@ -157,8 +159,8 @@ class _Block:
 
     def is_gate(self, run: Run) -> bool:
         """Whether what a run makes is between bounds and only multiplies another tensor."""
-        names = {name_of(each).rstrip("_") for each in run.nodes}
+        names = {plain_name(each) for each in run.nodes}
         readers = [each for each in run.output.users if each in self._graph.edges]
         return bool(names & _GATES or (len(names) > 1 and names & _CLIPS)) and any(
-            name_of(each).rstrip("_") == "mul" and len(self._reads(each)) > 1 for each in readers
+            plain_name(each) == "mul" and len(self._reads(each)) > 1 for each in readers
         )
