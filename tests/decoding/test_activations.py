@@ -365,6 +365,11 @@ def one(k=3):
     return conv(8, 8, k, 1, k // 2)
 
 
+def gated_by_half(x):
+    first, second = x.chunk(2, 1)
+    return first * torch.tanh(second)
+
+
 @pytest.mark.parametrize(
     ("act", "written"),
     [(lambda m, x: torch.tanh(m.a(x)) * torch.sigmoid(m.b(x)),
@@ -375,10 +380,11 @@ def one(k=3):
      (lambda m, x: torch.sigmoid(m.a(x)) * F.silu(m.b(x)).mean((2, 3), True), "SiLU()"),
      (lambda m, x: m.a(x) * torch.sigmoid(m.b(x.mean((2, 3), True))), "Sigmoid()"),
      (lambda m, x: F.gelu(m.a(x)) / (m.b(x).pow(2).mean(1, True) + 1e-6).sqrt(), "GELU"),
-     (lambda m, x: torch.cat([m.a(x)[:, :4], F.relu(m.b(x)[:, :4]) * 2], 1), "(relu(x) * 2)")],
+     (lambda m, x: torch.cat([m.a(x)[:, :4], F.relu(m.b(x)[:, :4]) * 2], 1), "(relu(x) * 2)"),
+     (lambda m, x: x + m.d(gated_by_half(m.a(x))), "x, 2, 1))[0] * tanh(a[1])")],
 )  # fmt: skip
 def test_the_stage_of_a_block_has_its_last_activation(act, written):
-    _, stage = block(act, a=one(), b=one(), c=one())
+    _, stage = block(act, a=one(), b=one(), c=one(), d=conv(4, 8, 3, 1))
     assert written in repr(stage)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch.fx import Node
 
 from autoup.decoding.activations import Activation, recognise
@@ -131,7 +132,7 @@ class _Block:
         """Yield the runs from one tensor to a node, the shortest first."""
         inside, waiting = {node}, {*self._graph.edges[node]}
         while waiting:
-            if len(waiting) == 1:
+            if len(waiting) == 1 and isinstance(value_of(*waiting), torch.Tensor):
                 yield self._run(inside, [*waiting])
             last = max(waiting, key=lambda each: self._place.get(each, -1))
             if last not in self._place or not self._continues(last):
