@@ -388,6 +388,26 @@ def test_the_stage_of_a_block_has_its_last_activation(act, written):
     assert written in repr(stage)
 
 
+@pytest.mark.parametrize("build", [lambda c: nn.BatchNorm2d(c), lambda c: nn.GroupNorm(2, c)])
+def test_a_normalisation_before_the_gate_of_a_block_has_its_channels(build):
+    def star(m, x):
+        x = m.norm(m.c(x))
+        return m.e(F.relu6(m.a(x)) * m.b(x))
+
+    layers = {"a": one(), "b": one(), "c": one(), "e": one(), "norm": build(8)}
+    star_of_chain, star_beside = (
+        Module(star, **layers),
+        Module(lambda m, x: x + star(m, x), **layers),
+    )
+    for each in (star_of_chain, star_beside):
+        encoder = nn.Sequential(conv(3, 8), each, conv(8, 4))
+        decoder = mirror_decoder(encoder, SIZE)
+        (norm,) = [each for each in decoder.modules() if isinstance(each, type(build(8)))]
+        assert norm.weight.numel() == 16
+        assert "Formula(relu6((a := chunk(x, 2, 1))[1]) * a[0])" in repr(decoder)
+        assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+
+
 def test_an_activation_is_fitted_to_the_channels_of_its_stage():
     act = Snake(12, 2)
     wide = Module(
