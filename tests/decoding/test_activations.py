@@ -220,6 +220,7 @@ REGRESSIONS = [
     (lambda x: torch.cat([x.relu(), (-x).relu()], 1), "Formula(cat([relu(x), relu(-x)], 1))"),
     (lambda x: -(x - 1 - (2 - x) ** 2) * (x < 0), "Formula(-(x - 1 - (2 - x) ** 2) * (x < 0))"),
     (lambda x: x.softmax(1), "Softmax(dim=1)"),
+    (torch.nan_to_num, "Formula(nan_to_num(x))"),
 ]  # fmt: skip
 
 

@@ -119,10 +119,10 @@ def _candidates(function: nn.Module, x: torch.Tensor, run: Run) -> Iterator[nn.M
     low, below, high = (
         function(torch.full_like(x, value)).flatten()[0].item() for value in (-_FAR, -1.0, _FAR)
     )
-    if below < 0:
+    if below < 0 and below != -1:
         yield nn.LeakyReLU(-below)
     yield nn.ELU(-low)
-    if low < high:
+    if -_FAR < low < high < _FAR:
         yield nn.Hardtanh(low, high)
 
 
