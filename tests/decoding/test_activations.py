@@ -409,6 +409,26 @@ def test_a_normalisation_before_the_gate_of_a_block_has_its_channels(build):
         assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
 
 
+def divided(m, x):
+    return x * torch.rsqrt(m.a(x * x))
+
+
+def divided_by_abs(m, x):
+    return x / m.a(x.abs())
+
+
+@pytest.mark.parametrize("act", [divided, divided_by_abs])
+def test_the_root_of_a_variance_is_no_activation(act):
+    weights = nn.Conv2d(8, 8, 1)
+    nn.init.constant_(weights.weight, 0.1)
+    encoder = nn.Sequential(conv(3, 8), Module(act, a=weights), conv(8, 4))
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        decoder = mirror_decoder(encoder, SIZE)
+    assert [type(each) for each in decoder] == [autoup.AutoConvTranspose2d] * 3
+    assert decoder(10 * torch.randn(2, 4, 4, 4)).isfinite().all()
+    assert ["none fits its stage" in str(each.message) for each in caught] == [True]
+
+
 def test_an_activation_is_fitted_to_the_channels_of_its_stage():
     act = Snake(12, 2)
     wide = Module(

@@ -20,7 +20,9 @@ from autoup.decoding import decoder as decoders
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"stages": "resolution", "refine": 1}, {"residual": False, "refine": 1}], ids=str
+    "options",
+    [{}, {"stages": "resolution", "refine": 1}, {"residual": False, "refine": 1}],
+    ids=str,
 )
 @pytest.mark.parametrize("size", [(2, 3, 32, 32), (2, 3, 33, 47)], ids=str)
 @pytest.mark.parametrize("name", ENCODERS)

@@ -1,13 +1,15 @@
 """Choose the one activation that the stage of a whole block gets: the last that the block has."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import torch
 from torch.fx import Node
 
 from autoup.decoding.activations import Activation, recognise
 from autoup.decoding.edges import value_of
-from autoup.decoding.operators import CONVOLUTIONS, name_of, read_norm
+from autoup.decoding.known import is_defined, sample
+from autoup.decoding.operators import CONVOLUTIONS, argument, name_of, read_norm
 from autoup.decoding.rebuilding import rebuild
 from autoup.decoding.runs import (
     REDUCTIONS,
@@ -53,10 +55,19 @@ def main_activation(step: Step) -> tuple[Activation | None, bool]:
 
 
 def _read(run: Run, point: Point) -> Activation | None:
-    """Return what a run is, if it can be fitted to a point."""
+    """Return what a run is, if it can be fitted to a point and takes any number.
+
+    The root of a variance, as a block may have it, takes none below zero.
+    """
     module = recognise(run) or rebuild(run)
-    found = module and Activation(module, run)
+    found = module and is_defined(module, sample(run)) and Activation(module, run)
     return found if found and found.build(point, "meta") is not None else None
+
+
+def _has_one_tap(node: Node) -> bool:
+    """Whether an operator is a convolution that sees one place, as of a divisive normalisation."""
+    weight = argument(node, 1, "weight", None) if name_of(node) in CONVOLUTIONS else None
+    return weight is not None and prod(value_of(weight).shape[2:]) == 1
 
 
 class _Block:
@@ -82,8 +93,8 @@ class _Block:
         return found[-1] if found else None
 
     def product(self, node: Node) -> Run | None:
-        """Return the run that multiplies functions of several tensors, each one of its own."""
-        if name_of(node).rstrip("_") != "mul":
+        """Return the run that multiplies functions of several tensors, or divides them."""
+        if name_of(node).rstrip("_") not in ("mul", "div"):
             return None
         inside, read = {node}, list[Node]()
         for each in self._graph.edges[node]:
@@ -118,7 +129,7 @@ class _Block:
             return False
         readers = [each for each in run.output.users if each in self._graph.edges]
         squared = all(name_of(each).rstrip("_") in _SQUARES for each in run.nodes)
-        averaged = any(name_of(each) in REDUCTIONS for each in readers)
+        averaged = any(name_of(each) in REDUCTIONS or _has_one_tap(each) for each in readers)
         is_factor = is_affine(run.nodes, run.inputs)
         return not (squared and averaged) and not is_factor and is_local(run)
 

@@ -168,6 +168,18 @@ def alike(one: nn.Module, other: nn.Module, x: torch.Tensor, *, gradients: bool 
     return first is not None and _agree(first, _behaviour(other, x), gradients=gradients)
 
 
+def is_defined(module: nn.Module, x: torch.Tensor) -> bool:
+    """Tell whether a module makes numbers of numbers, as far as it can be tried.
+
+    Example:
+        >>> x = torch.randn(9, dtype=torch.float64)
+        >>> is_defined(nn.ReLU(), x), is_defined(nn.Threshold(0, float("nan")), x)
+        (True, False)
+    """
+    made = _behaviour(module, x)
+    return made is None or not bool(made.values[:2].isnan().any())
+
+
 @dataclass(frozen=True, slots=True)
 class _Behaviour:
     """What a module makes of numbers, and the gradient of a sum of them with weights."""
