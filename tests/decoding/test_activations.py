@@ -248,6 +248,7 @@ REGRESSIONS = [
     (lambda x: x.clamp(min=1e-6), "Formula(clamp(x, 1e-06))"),
     (filled, "Formula(masked_fill((a := x * 2 + 1), a < 0, 0.5))"),
     (through_a_view, "Formula((a := tanh(x)) * a)"),
+    (torch.nan_to_num, "Formula(nan_to_num(x))"),
 ]  # fmt: skip
 
 
@@ -400,6 +401,11 @@ def one(k=3):
     return conv(8, 8, k, 1, k // 2)
 
 
+def gated_by_half(x):
+    first, second = x.chunk(2, 1)
+    return first * torch.tanh(second)
+
+
 @pytest.mark.parametrize(
     ("act", "written"),
     [(lambda m, x: torch.tanh(m.a(x)) * torch.sigmoid(m.b(x)),
@@ -410,10 +416,11 @@ def one(k=3):
      (lambda m, x: torch.sigmoid(m.a(x)) * F.silu(m.b(x)).mean((2, 3), True), "SiLU()"),
      (lambda m, x: m.a(x) * torch.sigmoid(m.b(x.mean((2, 3), True))), "Sigmoid()"),
      (lambda m, x: F.gelu(m.a(x)) / (m.b(x).pow(2).mean(1, True) + 1e-6).sqrt(), "GELU"),
-     (lambda m, x: torch.cat([m.a(x)[:, :4], F.relu(m.b(x)[:, :4]) * 2], 1), "(relu(x) * 2)")],
+     (lambda m, x: torch.cat([m.a(x)[:, :4], F.relu(m.b(x)[:, :4]) * 2], 1), "(relu(x) * 2)"),
+     (lambda m, x: x + m.d(gated_by_half(m.a(x))), "x, 2, 1))[0] * tanh(a[1])")],
 )  # fmt: skip
 def test_the_stage_of_a_block_has_its_last_activation(act, written):
-    _, stage = block(act, a=one(), b=one(), c=one())
+    _, stage = block(act, a=one(), b=one(), c=one(), d=conv(4, 8, 3, 1))
     assert written in repr(stage)
 
 
@@ -437,6 +444,46 @@ def test_a_mask_is_no_activation():
 
     _, stage = block(masked, a=one(), b=one())
     assert repr(stage.activation) == "SiLU()"
+
+
+@pytest.mark.parametrize("build", [lambda c: nn.BatchNorm2d(c), lambda c: nn.GroupNorm(2, c)])
+def test_a_normalisation_before_the_gate_of_a_block_has_its_channels(build):
+    def star(m, x):
+        x = m.norm(m.c(x))
+        return m.e(F.relu6(m.a(x)) * m.b(x))
+
+    layers = {"a": one(), "b": one(), "c": one(), "e": one(), "norm": build(8)}
+    star_of_chain, star_beside = (
+        Module(star, **layers),
+        Module(lambda m, x: x + star(m, x), **layers),
+    )
+    for each in (star_of_chain, star_beside):
+        encoder = nn.Sequential(conv(3, 8), each, conv(8, 4))
+        decoder = mirror_decoder(encoder, SIZE)
+        (norm,) = [each for each in decoder.modules() if isinstance(each, type(build(8)))]
+        assert norm.weight.numel() == 16
+        assert "Formula(relu6((a := chunk(x, 2, 1))[1]) * a[0])" in repr(decoder)
+        assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+
+
+def divided(m, x):
+    return x * torch.rsqrt(m.a(x * x))
+
+
+def divided_by_abs(m, x):
+    return x / m.a(x.abs())
+
+
+@pytest.mark.parametrize("act", [divided, divided_by_abs])
+def test_the_root_of_a_variance_is_no_activation(act):
+    weights = nn.Conv2d(8, 8, 1)
+    nn.init.constant_(weights.weight, 0.1)
+    encoder = nn.Sequential(conv(3, 8), Module(act, a=weights), conv(8, 4))
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        decoder = mirror_decoder(encoder, SIZE)
+    assert [type(each) for each in decoder] == [autoup.AutoConvTranspose2d] * 3
+    assert decoder(10 * torch.randn(2, 4, 4, 4)).isfinite().all()
+    assert ["none fits its stage" in str(each.message) for each in caught] == [True]
 
 
 def test_an_activation_is_fitted_to_the_channels_of_its_stage():

@@ -202,11 +202,13 @@ def test_a_convolution_without_an_adjoint_leaves_the_block_one_stage():
     assert len(stages(mirrored(encoder, (1, 3, 32, 32)))) == 1
 
 
-def test_channels_that_are_scaled_are_left_out():
+@pytest.mark.parametrize("expanded", [False, True])
+def test_channels_that_are_scaled_are_left_out(expanded):
     """As squeeze-and-excite scales them, in a branch and by itself."""
 
     def excite(m, x):
-        return x * torch.sigmoid(m.b(F.relu(m.a(x.mean((2, 3), keepdim=True)))))
+        by = torch.sigmoid(m.b(F.relu(m.a(x.mean((2, 3), keepdim=True)))))
+        return x * (by.expand_as(x) if expanded else by)
 
     def block():
         return Module(excite, a=conv(8, 2, 1, 1, 0), b=conv(2, 8, 1, 1, 0))

@@ -163,6 +163,10 @@ def _of_block(part: Part, before: Sequence[Part]) -> list[Part]:
     followers = list(before)
     here = replace(part.step, after=part.before)
     if part.activation and not any(each.activation for each in before):
+        gate = part.activation.gate
+        followers = followers if gate == 1 else [
+            _moved(each, rescaled(each.after, gate)) for each in followers
+        ]  # fmt: skip
         followers.append(Part("activation", here, activation=part.activation))
     if part.norm and not any(each.norm for each in before):
         point = rescaled(part.before, gate_of(followers))

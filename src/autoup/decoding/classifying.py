@@ -142,7 +142,10 @@ def _scales_channels(step: Step) -> bool:
     read = [each for each in step.graph.edges[last] if each is not step.before.node]
     if order is None or name_of(last).rstrip("_") != "mul" or len(read) != 1:
         return False
-    shape = getattr(value_of(read[0]), "shape", ())
+    factor = read[0]
+    while name_of(factor) in ("expand", "expand_as"):  # As ECA has it, of a vector of channels.
+        (factor,) = step.graph.edges[factor][:1]
+    shape = getattr(value_of(factor), "shape", ())
     return len(shape) == len(order) and all(shape[axis] == 1 for axis in order[2:])
 
 

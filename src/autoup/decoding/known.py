@@ -122,10 +122,10 @@ def _candidates(function: nn.Module, x: torch.Tensor, run: Run) -> Iterator[nn.M
     low, below, high = (
         function(torch.full_like(x, value)).flatten()[0].item() for value in (-_FAR, -1.0, _FAR)
     )
-    if below < 0:
+    if below < 0 and below != -1:
         yield nn.LeakyReLU(-below)
     yield nn.ELU(-low)
-    if low < high:
+    if -_FAR < low < high < _FAR:
         yield nn.Hardtanh(low, high)
 
 
@@ -169,6 +169,18 @@ def alike(one: nn.Module, other: nn.Module, x: torch.Tensor, *, gradients: bool 
     """
     first = _behaviour(one, x)
     return first is not None and _agree(first, _behaviour(other, x), gradients=gradients)
+
+
+def is_defined(module: nn.Module, x: torch.Tensor) -> bool:
+    """Tell whether a module makes numbers of numbers, as far as it can be tried.
+
+    Example:
+        >>> x = torch.randn(9, dtype=torch.float64)
+        >>> is_defined(nn.ReLU(), x), is_defined(nn.Threshold(0, float("nan")), x)
+        (True, False)
+    """
+    made = _behaviour(module, x)
+    return made is None or not bool(made.values[:2].isnan().any())
 
 
 @dataclass(frozen=True, slots=True)
