@@ -37,7 +37,7 @@ from autoup.decoding.operators import (
     read_norm,
 )
 from autoup.decoding.parts import Pads, Part, join
-from autoup.decoding.runs import offence, shuffles_channels
+from autoup.decoding.runs import draws_numbers, offence, shuffles_channels
 from autoup.decoding.steps import Point, Step
 
 Tell = Callable[[Step, str], None]
@@ -89,7 +89,9 @@ class Reading:
         if self.gates or activation.gate == 1:
             return Part("activation", step, activation=activation)
         self.tell(
-            step, "changes the number of channels, which adjoint=True fixes; a 1x1 layer stands in"
+            step,
+            "a gate changes the number of channels, which adjoint=True fixes; a layer of one tap "
+            "stands in, and without adjoint=True the gate stays",
         )
         return Part("block", step)
 
@@ -105,7 +107,12 @@ class Reading:
             return self._keep(step)
         if not changed and _scales_channels(step):
             return None
+        if any(draws_numbers(node) for node in step.nodes):
+            self.tell(step, "draws random numbers; a layer without them stands in")
+            return Part("block", step)
         if not step.weights and _keeps_channels(step):
+            if any(_is_complex(node) for node in step.nodes):
+                self.tell(step, "works on frequencies; a layer of the same change of size stands in")
             return Part("resize", step)
         return self._split(step) if self.residual and step.ways else self._as_block(step)
 
@@ -134,6 +141,11 @@ class Reading:
         activation, _ = main_activation(step)
         norm = main_norm(step.nodes)
         return Part("residual", step, norm, activation, ways=tuple(map(tuple, parts)))
+
+
+def _is_complex(node: torch.fx.Node) -> bool:
+    value = value_of(node)
+    return isinstance(value, torch.Tensor) and value.is_complex()
 
 
 def _scales_channels(step: Step) -> bool:

@@ -81,7 +81,8 @@ def mirror_decoder(
         ArtifactWarning: Once, with a table of the layers that need output padding or overlap
             unevenly, and the nearest size or option that is clean, where building the decoder
             anew with it found one.
-        MirrorWarning: Once, with what of the encoder is not in the decoder as it was.
+        MirrorWarning: Once, with what acts between layers and cannot be kept: what depends on
+            position, on neighbours or on chance. What blocks lose by design is on the page of mirrors.
 
     Shape:
         - Input: the encoder's output, at any batch size.

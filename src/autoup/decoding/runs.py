@@ -185,6 +185,23 @@ def is_pointwise(node: Node) -> bool:
     return torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags
 
 
+def draws_numbers(node: Node) -> bool:
+    """Tell whether an operator draws random numbers; what drops some only in training does not.
+
+    Example:
+        >>> graph = torch.fx.Graph()
+        >>> x = graph.placeholder("x")
+        >>> aten = torch.ops.aten
+        >>> [
+        ...     draws_numbers(graph.call_function(each.default, (x,)))
+        ...     for each in (aten.randn_like, aten.dropout, aten.relu)
+        ... ]
+        [True, False, False]
+    """
+    seeded = torch.Tag.nondeterministic_seeded in tags_of(node)
+    return seeded and name_of(node) not in IDENTITIES
+
+
 def _is_read(node: Node, run: Run) -> bool:
     return node in run.nodes or node in aliases(run)
 
@@ -317,7 +334,7 @@ def offence(step: Step) -> str:
     others = [node for node in wrong if name_of(node) not in VIEWS]
     node = (others or wrong or [*step.nodes])[0]
     name = name_of(node)
-    if torch.Tag.nondeterministic_seeded in tags_of(node):
+    if draws_numbers(node):
         return f"{name} draws random numbers"
     brought = [each for each in node.all_input_nodes if each not in step.graph.edges]
     if name in _MOVES or (is_pointwise(node) and not all(_fits(e, node, run) for e in brought)):
