@@ -465,7 +465,8 @@ def told(act, size=SIZE, **options):
      (lambda _, x: F.max_pool2d(x, 3, 1, 1), "max_pool2d joins several values"),
      (lambda _, x: torch.where(torch.arange(8) > 3, x, x.relu()), "where depends on position"),
      (lambda _, x: x + torch.randn_like(x), "randn_like draws random numbers"),
-     (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values")],
+     (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values"),
+     (lambda _, x: F.scaled_dot_product_attention(x, x, x), "attention joins several values")],
 )  # fmt: skip
 def test_what_is_left_out_is_told_once_with_its_layer(act, words):
     decoder, message = told(act)

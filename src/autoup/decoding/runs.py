@@ -16,7 +16,7 @@ from torch.fx import Node
 from autoup.decoding.edges import value_of
 from autoup.decoding.evaluating import constant, tags_of
 from autoup.decoding.layouts import CHANNEL
-from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of
+from autoup.decoding.operators import ATTENTION, IDENTITIES, RESHAPES, VIEWS, argument, name_of
 from autoup.decoding.steps import Graph, Point, Step
 
 # Those that PyTorch does not mark so.
@@ -292,7 +292,7 @@ def offence(step: Step) -> str:
     others = [node for node in wrong if name_of(node) not in VIEWS]
     node = (others or wrong or [*step.nodes])[0]
     name = name_of(node)
-    if torch.Tag.nondeterministic_seeded in tags_of(node):
+    if torch.Tag.nondeterministic_seeded in tags_of(node) and name not in ATTENTION:
         return f"{name} draws random numbers"
     moves = name in _MOVES or is_pointwise(node)
     return f"{name} depends on position" if moves else f"{name} joins several values"
