@@ -16,9 +16,9 @@ from autoup.decoding.choosing import main_activation
 from autoup.decoding.edges import value_of
 from autoup.decoding.evaluating import changes_nothing
 from autoup.decoding.joining import (
-    as_one_block,
     drop_shuffles,
     fold_pads,
+    join_around,
     join_channel_norms,
     merge,
 )
@@ -36,7 +36,7 @@ from autoup.decoding.operators import (
     order_of,
     read_norm,
 )
-from autoup.decoding.parts import Pads, Part, join
+from autoup.decoding.parts import Pads, Part, flatten, join
 from autoup.decoding.runs import offence, shuffles_channels
 from autoup.decoding.steps import Point, Step
 
@@ -124,16 +124,31 @@ class Reading:
         return Part("block", step, norm=main_norm(step.nodes), activation=activation)
 
     def _split(self, step: Step) -> Part:
-        """Return a block that adds up two ways, with the parts of both, the lighter first."""
+        """Return a block that adds up two ways, with the parts of both, the branch behind.
+
+        The branch is the way with more activations, or else with more weights.
+        """
         reading = replace(self, merge=False)
-        ways = sorted(step.ways, key=lambda way: (sum(each.weights for each in way), len(way)))
-        parts = [_ending_at(step.after, reading.parts(way)) for way in ways]
-        if any(name_of(node) in ATTENTION for node in step.nodes):
-            name = f"{step.name}.attention"
-            parts = [as_one_block(way, reading._as_block, name) for way in parts]
+        read = [(way, _ending_at(step.after, reading.parts(way))) for way in step.ways]
+        read.sort(key=lambda each: (_activations(each[1]), *_extent(each[0])))
+        parts = [way for _, way in read]
+        name = f"{step.name}.attention"
+        parts = [join_around(way, _attends, reading._as_block, name) for way in parts]
         activation, _ = main_activation(step)
         norm = main_norm(step.nodes)
         return Part("residual", step, norm, activation, ways=tuple(map(tuple, parts)))
+
+
+def _activations(parts: Sequence[Part]) -> int:
+    return sum(part.activation is not None for part in flatten(parts))
+
+
+def _extent(way: Sequence[Step]) -> tuple[int, int]:
+    return sum(each.weights for each in way), len(way)
+
+
+def _attends(part: Part) -> bool:
+    return any(name_of(node) in ATTENTION for node in part.step.nodes)
 
 
 def _scales_channels(step: Step) -> bool:
