@@ -523,7 +523,8 @@ def told(act, size=SIZE, **options):
      (lambda _, x: F.max_pool2d(x, 3, 1, 1), "max_pool2d joins several values"),
      (lambda _, x: torch.where(torch.arange(8) > 3, x, x.relu()), "where depends on position"),
      (lambda _, x: x + torch.randn_like(x), "randn_like draws random numbers"),
-     (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values")],
+     (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values"),
+     (lambda _, x: F.scaled_dot_product_attention(x, x, x), "attention joins several values")],
 )  # fmt: skip
 @pytest.mark.parametrize("batch", [1, 2])
 def test_what_is_left_out_is_told_once_with_its_layer(act, words, batch):
@@ -678,3 +679,35 @@ def test_audio_codecs_keep_their_activations():
     kept = [each for each in decoder.modules() if type(each).__name__ == "Snake1d"]
     assert len(kept) >= 3 + 6 - 1
     assert len(snakes) == 2 * 6 + 3
+
+
+@pytest.mark.parametrize(
+    ("act", "told"),
+    [(lambda m, x: m.a(x) + torch.randn_like(x) * torch.exp(m.b(x) / 2), "draws random numbers"),
+     (lambda m, x: x + torch.randn(len(x), 8, 1, 1) * m.a(x).sigmoid(), "draws random numbers"),
+     (lambda m, x: torch.fft.rfft2(m.a(x)).abs(), "works on frequencies")],
+)  # fmt: skip
+def test_chance_and_spectra_are_told_and_no_activation_comes_of_them(act, told):
+    encoder = nn.Sequential(conv(3, 8), Module(act, a=one(), b=one()), conv(8, 4))
+    with artifacts_allowed(), pytest.warns(autoup.MirrorWarning, match=told):
+        decoder = mirror_decoder(encoder, SIZE)
+    assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+    assert not any(each for each in repr(decoder).split() if each in ("exp", "Sigmoid()"))
+
+
+def test_a_code_that_is_sampled_is_told():
+    def sample(m, x):
+        mean, log_variance = m.a(x).chunk(2, 1)
+        return mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
+
+    with pytest.warns(autoup.MirrorWarning, match="draws random numbers"):
+        decoder = mirror_decoder(Module(sample, a=conv(3, 8)), SIZE)
+    assert decoder(torch.randn(2, 4, 8, 8)).shape == SIZE
+
+
+def test_copied_parameters_learn_where_the_encoder_is_frozen():
+    layers = [conv(3, 8), nn.PReLU(8), conv(8, 8), Snake(8, 2), conv(8, 4)]
+    encoder = nn.Sequential(*layers).requires_grad_(False)
+    decoder = mirror_decoder(encoder, SIZE)
+    assert all(each.requires_grad for each in decoder.parameters())
+    assert not any(each.requires_grad for each in encoder.parameters())

@@ -15,7 +15,7 @@ from autoup.decoding.borders import Layers, convolve
 from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.choosing import main_activation
 from autoup.decoding.gates import between_gates, gate_of, rescaled, share_gates, undo_gated
-from autoup.decoding.joining import as_one_block
+from autoup.decoding.joining import as_one_block, join_lost
 from autoup.decoding.operators import Norm, main_norm
 from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import FOLLOWING, WEIGHTED, Part
@@ -95,9 +95,10 @@ def _undo(
 
 
 def _undo_residual(part: Part, settings: Settings) -> Residual | None:
-    """Undo a block way by way; its branch as one block where its layers cannot be told apart."""
+    """Undo a block way by way; what of its ways cannot be told apart as one block."""
+    lost = tuple(tuple(join_lost(way, _bare_block)) for way in part.ways)
     merged = tuple(tuple(as_one_block(way, _bare_block)) for way in part.ways)
-    for each in (part, replace(part, ways=merged)):
+    for each in (part, replace(part, ways=lost), replace(part, ways=merged)):
         try:
             return undo_residual(each, settings, _assemble_branch)
         except ValueError:  # A meaning of dimensions that is lost, or a convolution's adjoint.

@@ -16,9 +16,9 @@ from autoup.decoding.choosing import main_activation
 from autoup.decoding.edges import value_of
 from autoup.decoding.evaluating import changes_nothing
 from autoup.decoding.joining import (
-    as_one_block,
     drop_shuffles,
     fold_pads,
+    join_around,
     join_channel_norms,
     merge,
 )
@@ -36,7 +36,7 @@ from autoup.decoding.operators import (
     order_of,
     read_norm,
 )
-from autoup.decoding.parts import Pads, Part, join
+from autoup.decoding.parts import Pads, Part, flatten, join
 from autoup.decoding.runs import draws_numbers, offence, shuffles_channels
 from autoup.decoding.steps import Point, Step
 
@@ -107,12 +107,14 @@ class Reading:
             return self._keep(step)
         if not changed and _scales_channels(step):
             return None
-        if any(draws_numbers(node) for node in step.nodes):
+        if any(map(draws_numbers, (*step.nodes, *step.graph.brought(step.nodes)))):
             self.tell(step, "draws random numbers; a layer without them stands in")
             return Part("block", step)
         if not step.weights and _keeps_channels(step):
             if any(_is_complex(node) for node in step.nodes):
-                self.tell(step, "works on frequencies; a layer of the same change of size stands in")
+                self.tell(
+                    step, "works on frequencies; a layer of that change of size stands in"
+                )
             return Part("resize", step)
         return self._split(step) if self.residual and step.ways else self._as_block(step)
 
@@ -131,13 +133,16 @@ class Reading:
         return Part("block", step, norm=main_norm(step.nodes), activation=activation)
 
     def _split(self, step: Step) -> Part:
-        """Return a block that adds up two ways, with the parts of both, the lighter first."""
+        """Return a block that adds up two ways, with the parts of both, the branch behind.
+
+        The branch is the way with more activations, or else with more weights.
+        """
         reading = replace(self, merge=False)
-        ways = sorted(step.ways, key=lambda way: (sum(each.weights for each in way), len(way)))
-        parts = [_ending_at(step.after, reading.parts(way)) for way in ways]
-        if any(name_of(node) in ATTENTION for node in step.nodes):
-            name = f"{step.name}.attention"
-            parts = [as_one_block(way, reading._as_block, name) for way in parts]
+        read = [(way, _ending_at(step.after, reading.parts(way))) for way in step.ways]
+        read.sort(key=lambda each: (_activations(each[1]), *_extent(each[0])))
+        parts = [way for _, way in read]
+        name = f"{step.name}.attention"
+        parts = [join_around(way, _attends, reading._as_block, name) for way in parts]
         activation, _ = main_activation(step)
         norm = main_norm(step.nodes)
         return Part("residual", step, norm, activation, ways=tuple(map(tuple, parts)))
@@ -146,6 +151,18 @@ class Reading:
 def _is_complex(node: torch.fx.Node) -> bool:
     value = value_of(node)
     return isinstance(value, torch.Tensor) and value.is_complex()
+
+
+def _activations(parts: Sequence[Part]) -> int:
+    return sum(part.activation is not None for part in flatten(parts))
+
+
+def _extent(way: Sequence[Step]) -> tuple[int, int]:
+    return sum(each.weights for each in way), len(way)
+
+
+def _attends(part: Part) -> bool:
+    return any(name_of(node) in ATTENTION for node in part.step.nodes)
 
 
 def _scales_channels(step: Step) -> bool:

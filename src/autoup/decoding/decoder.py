@@ -82,7 +82,7 @@ def mirror_decoder(
             unevenly, and the nearest size or option that is clean, where building the decoder
             anew with it found one.
         MirrorWarning: Once, with what acts between layers and cannot be kept: what depends on
-            position, on neighbours or on chance. What blocks lose by design is on the page of mirrors.
+            position, on neighbours or on chance.
 
     Shape:
         - Input: the encoder's output, at any batch size.

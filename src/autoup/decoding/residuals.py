@@ -44,9 +44,9 @@ def undo_residual(part: Part, settings: Settings, assemble: Assemble) -> Residua
     Raises:
         ValueError: It cannot be undone way by way.
     """
-    light, heavy = part.ways
-    shortcut = _undo_shortcut(part, light, settings)
-    branch = assemble(part, heavy, settings)
+    beside, way = part.ways
+    shortcut = _undo_shortcut(part, beside, settings)
+    branch = assemble(part, way, settings)
     stage = Residual(branch, shortcut)
     _check_shape(stage, part)
     start_at_zero(branch, settings)

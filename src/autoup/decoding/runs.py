@@ -19,6 +19,7 @@ from autoup.decoding.layouts import CHANNEL
 from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of, plain_name
 from autoup.decoding.steps import Graph, Point, Step
 
+_RANDOM = ("rand", "normal", "bernoulli", "multinomial", "poisson", "uniform", "exponential")
 # Those that PyTorch does not mark so.
 _POINTWISE = frozenset((
     "absolute", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "conj",
@@ -194,12 +195,12 @@ def draws_numbers(node: Node) -> bool:
         >>> aten = torch.ops.aten
         >>> [
         ...     draws_numbers(graph.call_function(each.default, (x,)))
-        ...     for each in (aten.randn_like, aten.dropout, aten.relu)
+        ...     for each in (aten.randn_like, aten.dropout, aten.scaled_dot_product_attention)
         ... ]
         [True, False, False]
     """
     seeded = torch.Tag.nondeterministic_seeded in tags_of(node)
-    return seeded and name_of(node) not in IDENTITIES
+    return seeded and any(word in name_of(node) for word in _RANDOM)
 
 
 def _is_read(node: Node, run: Run) -> bool:

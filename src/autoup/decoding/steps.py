@@ -27,6 +27,7 @@ from autoup.decoding.layouts import (
     reduced,
     relabelled,
     reshaped,
+    stacked,
     start,
 )
 from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, argument, name_of, order_of
@@ -273,7 +274,9 @@ def _candidates(
         yield convolved(layout, shape)
     elif name == "linear":
         yield (*layout[:-1], ((CHANNEL, shape[-1]),))
-    elif name == "select":
+    elif name == "stack":
+        yield stacked(layout, argument(node, 1, "dim", 0), shape)
+    elif name in ("select", "unbind"):
         yield reduced(layout, [argument(node, 1, "dim", 0)], keepdim=False)
     elif dims is not None and len(layout) > len(shape):
         yield reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
