@@ -124,10 +124,20 @@ class Reading:
         return Part("block", step, norm=main_norm(step.nodes), activation=activation)
 
     def _split(self, step: Step) -> Part:
-        """Return a block that adds up two ways, with the parts of both, the lighter first."""
-        reading = replace(self, merge=False)
+        """Return a block that adds up two ways, with the parts of both, the lighter first.
+
+        Where a way has what cannot be undone by itself, the block is one stage.
+        """
+        lost = list[Step]()
+
+        def note(step: Step, _what: str) -> None:
+            lost.append(step)
+
+        reading = replace(self, merge=False, tell=note)
         ways = sorted(step.ways, key=lambda way: (sum(each.weights for each in way), len(way)))
         parts = [_ending_at(step.after, reading.parts(way)) for way in ways]
+        if lost:
+            return self._as_block(step)
         if any(name_of(node) in ATTENTION for node in step.nodes):
             name = f"{step.name}.attention"
             parts = [as_one_block(way, reading._as_block, name) for way in parts]
