@@ -556,9 +556,19 @@ def test_what_the_next_weights_can_do_vanishes_without_a_word(act):
     assert (len(decoder), message) == (2, "")
 
 
+def test_a_block_that_is_one_stage_loses_nothing():
+    def pooled(m, x):
+        return x + m.pool(m.norm(x))
+
+    encoder, decoder = mirrored(pooled, pool=nn.AvgPool2d(3, 1, 1), norm=nn.BatchNorm2d(8))
+    wanted = ["AutoConvTranspose2d", "AutoConvTranspose2d", "BatchNorm2d"]
+    assert [type(each).__name__ for each in decoder[1]] == wanted
+    assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+
+
 def test_an_adjoint_names_the_gate_that_it_cannot_carry():
     encoder = nn.Sequential(conv(3, 16), nn.GLU(1), conv(8, 4))
-    words = "1: changes the number of channels.*1x1"
+    words = "1: a gate changes the number of channels.*one tap"
     with artifacts_allowed(), pytest.warns(autoup.MirrorWarning, match=words):
         decoder = mirror_decoder(encoder, SIZE, adjoint=True)
     assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
@@ -711,3 +721,6 @@ def test_copied_parameters_learn_where_the_encoder_is_frozen():
     decoder = mirror_decoder(encoder, SIZE)
     assert all(each.requires_grad for each in decoder.parameters())
     assert not any(each.requires_grad for each in encoder.parameters())
+    with artifacts_allowed():
+        tied = mirror_decoder(encoder, SIZE, adjoint=True, tied=True)
+    assert not tied[0].weight.requires_grad

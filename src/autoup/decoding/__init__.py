@@ -5,8 +5,8 @@ its `edges`, with the `layouts` of its tensors), `classifying` (what is to be un
 `joining` simplifies, by `operators`), and `padding` (how it pads).
 
 Its activations are `runs` of operators, with `evaluating` of constants: the `known` ones, those of
-its own, or formulas that `rebuilding` writes (`activations`); `choosing` takes one of a block,
-and `losses` tells what is not in the decoder as it was.
+its own, or formulas that `rebuilding` writes (`activations`); `choosing` takes one of a whole
+block, and `losses` tells what is not in the decoder as it was.
 
 Then `inverses` undoes one part, by layers of `builders` and `borders`, `residuals` a block way by
 way, `gates` what lies beside a gate; `assembly` puts them in order, `decoder` returns them, and

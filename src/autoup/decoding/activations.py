@@ -54,8 +54,6 @@ class Activation:
     def build(self, point: Point, device: torch.device | str) -> nn.Module | None:
         """Return a copy that makes the tensor of a point; None where it cannot be fitted to that.
 
-        Its parameters start at the encoder's values and learn, also where the encoder is frozen.
-
         Args:
             point: Where it leads to.
             device: Where its tensors are to lie.
@@ -68,7 +66,7 @@ class Activation:
             made = _resize(module, run, point.shape[axis])
         else:
             made = copy.deepcopy(module)
-        return None if made is None else made.to(device).requires_grad_(True)
+        return None if made is None else made.to(device)
 
 
 def _is_place_of(run: Run, point: Point) -> bool:

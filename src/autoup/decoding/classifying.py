@@ -112,9 +112,7 @@ class Reading:
             return Part("block", step)
         if not step.weights and _keeps_channels(step):
             if any(_is_complex(node) for node in step.nodes):
-                self.tell(
-                    step, "works on frequencies; a layer of that change of size stands in"
-                )
+                self.tell(step, "works on frequencies; a layer of that change of size stands in")
             return Part("resize", step)
         return self._split(step) if self.residual and step.ways else self._as_block(step)
 
@@ -135,10 +133,18 @@ class Reading:
     def _split(self, step: Step) -> Part:
         """Return a block that adds up two ways, with the parts of both, the branch behind.
 
-        The branch is the way with more activations, or else with more weights.
+        The branch is the way with more activations, or else with more weights. Where a way has
+        what cannot be undone by itself, the block is one stage.
         """
-        reading = replace(self, merge=False)
+        lost = list[Step]()
+
+        def note(step: Step, _what: str) -> None:
+            lost.append(step)
+
+        reading = replace(self, merge=False, tell=note)
         read = [(way, _ending_at(step.after, reading.parts(way))) for way in step.ways]
+        if lost:
+            return self._as_block(step)
         read.sort(key=lambda each: (_activations(each[1]), *_extent(each[0])))
         parts = [way for _, way in read]
         name = f"{step.name}.attention"

@@ -113,6 +113,8 @@ def mirror_decoder(
         losses = Losses()
         share = _sharer(program, encoder, tied)
         decoder = make(program, encoder, sizes, adjoint, tied=tied, share=share, tell=losses.tell)
+        if not tied and not any(each.requires_grad for each in encoder.parameters()):
+            decoder.requires_grad_(True)  # What activations bring from a frozen encoder.
         if output_activation is not None:
             decoder.add_module("output_activation", output_activation)
         step("check")
