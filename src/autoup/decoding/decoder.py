@@ -94,12 +94,7 @@ def mirror_decoder(
         >>> decoder(encoder(torch.zeros(5, 1, 28, 28))).shape
         torch.Size([5, 1, 28, 28])
     """
-    if isinstance(input_size, torch.Tensor):
-        raise TypeError(
-            "input_size must be a size, got a tensor: pass its shape, x.shape, here "
-            f"{tuple(input_size.shape)}."
-        )
-    sizes = as_map(check_input_size(input_size))
+    sizes = _read_size(input_size)
     _check_options(stages, refine, output_activation, residual=residual, adjoint=adjoint, tied=tied)
     check_choice("init", init, INITS)
     order = None if smoothness is None else require_smoothness(smoothness)
@@ -122,6 +117,15 @@ def mirror_decoder(
         remake = _remaker(make, program, sizes, encoder, output)
         warn_of_artifacts(decoder, sizes, remake, adjoint=adjoint, tied=tied)
     return decoder
+
+
+def _read_size(input_size: object) -> tuple[int, ...]:
+    if isinstance(input_size, torch.Tensor):
+        raise TypeError(
+            "input_size must be a size, got a tensor: pass its shape, x.shape, here "
+            f"{tuple(input_size.shape)}."
+        )
+    return as_map(check_input_size(input_size))
 
 
 def _remaker(
