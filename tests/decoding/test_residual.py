@@ -327,6 +327,16 @@ def test_a_sum_within_a_branch_is_a_stage_within():
     torch.testing.assert_close(outer(code), code, rtol=0, atol=0)
 
 
+def test_a_branch_that_ends_in_a_stage_starts_at_zero():
+    inner = Module(lambda m, x: x + m.a(F.elu(x)), a=conv(8, 8, s=1))
+    way = nn.Sequential(inner, nn.ELU(), conv(8, 8, s=1))
+    encoder = nn.Sequential(conv(3, 8), Module(lambda m, x: x + m.a(x), a=way))
+    stage, within = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert list(stage.branch.children())[-1] is within
+    x = torch.randn(1, 8, 16, 16)
+    assert torch.equal(stage(x), x)
+
+
 def test_resolutions_are_one_stage_each():
     block = Module(lambda m, x: x + m.a(x), a=conv(8, 8, s=1))
     encoder = nn.Sequential(conv(3, 8), nn.ReLU(), block, conv(8, 8, s=1), conv(8, 8))
