@@ -192,13 +192,19 @@ def _classify_operator(step: Step, changed: bool) -> Part | None:
         return Part("linear", step)
     if order_of(node, len(step.before.shape)):
         return Part("permute", step)
-    if changed and name in RESHAPES:
+    if changed and (name in RESHAPES or _selects_all(step)):
         return Part("reshape", step)
     if changed and name in ("pixel_shuffle", "pixel_unshuffle"):
         return Part("shuffle", step)
     if changed and (pads := _read_pads(step, name)):
         return Part("pad", step, pads=pads)
     return None
+
+
+def _selects_all(step: Step) -> bool:
+    """Whether a step takes the only entry of a dimension, as the channel of a sound."""
+    size, dim = step.before.shape, argument(step.nodes[0], 1, "dim", 0)
+    return name_of(step.nodes[0]) == "select" and size[dim] == 1 and dim % len(size) > 0
 
 
 def _without_selection(step: Step) -> tuple[torch.fx.Node, ...]:
