@@ -280,7 +280,7 @@ def _candidates(
         yield reduced(layout, [argument(node, 1, "dim", 0)], keepdim=False)
     elif dims is not None and len(layout) > len(shape):
         yield reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
-    for each in known:
+    for each in sorted(known, key=lambda each: is_lost(layouts[each])):  # As of a shortcut.
         value = value_of(each)
         if isinstance(value, torch.Tensor) and tuple(value.shape) == shape:
             yield layouts[each]
