@@ -305,6 +305,16 @@ def test_windows_before_a_normalisation_are_undone_in_a_stage():
     assert isinstance(stage.shortcut, nn.Identity)
 
 
+def test_a_difference_is_a_sum():
+    """As of denoisers, whose branch is the noise."""
+    encoder = Module(
+        lambda m, x: (x := m.c(x)) - m.b(F.relu(m.a(x))),
+        a=conv(8, 8, s=1), b=conv(8, 8, s=1), c=conv(3, 8),
+    )  # fmt: skip
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert isinstance(stage.shortcut, nn.Identity)
+
+
 def test_a_sum_means_what_the_summand_does_that_is_known():
     """Of linear attention, by products of matrices that tell nothing of its places."""
 
