@@ -305,6 +305,31 @@ def test_windows_before_a_normalisation_are_undone_in_a_stage():
     assert isinstance(stage.shortcut, nn.Identity)
 
 
+def test_a_difference_is_a_sum():
+    """As of denoisers, whose branch is the noise."""
+    encoder = Module(
+        lambda m, x: (x := m.c(x)) - m.b(F.relu(m.a(x))),
+        a=conv(8, 8, s=1), b=conv(8, 8, s=1), c=conv(3, 8),
+    )  # fmt: skip
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert isinstance(stage.shortcut, nn.Identity)
+
+
+def test_a_sum_means_what_the_summand_does_that_is_known():
+    """Of linear attention, by products of matrices that tell nothing of its places."""
+
+    def act(m, x):
+        q, k, v = m.a(x).reshape(len(x), 2, 12, -1).chunk(3, 2)
+        y = (F.pad(v, (0, 0, 0, 1), value=1.0) @ k.transpose(2, 3)) @ q
+        y = (y[:, :, :-1] / (y[:, :, -1:] + 1e-6)).reshape(x.shape)
+        return m.b(y.movedim(1, -1)).movedim(-1, 1) + x
+
+    block = Module(act, a=conv(8, 24, 1, 1, 0), b=nn.Linear(8, 8))
+    encoder = nn.Sequential(conv(3, 8), block, conv(8, 8, 1, 1, 0))
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert isinstance(stage.shortcut, nn.Identity)
+
+
 def test_the_branch_is_the_way_with_activations():
     way = nn.Sequential(
         conv(16, 4, 1, 1, 0), nn.ReLU(), conv(4, 4, groups=4), nn.ReLU(), conv(4, 64, 1, 1, 0)

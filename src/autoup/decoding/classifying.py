@@ -13,6 +13,7 @@ import torch
 
 from autoup.decoding.activations import Activation, acts_at_places, kept_module, read_activations
 from autoup.decoding.choosing import main_activation
+from autoup.decoding.concatenation import read_concatenation
 from autoup.decoding.edges import value_of
 from autoup.decoding.evaluating import changes_nothing
 from autoup.decoding.joining import (
@@ -23,6 +24,7 @@ from autoup.decoding.joining import (
     merge,
 )
 from autoup.decoding.known import named_module
+from autoup.decoding.layouts import is_spatial
 from autoup.decoding.operators import (
     ATTENTION,
     CONVOLUTIONS,
@@ -98,6 +100,8 @@ class Reading:
     def _classify(self, step: Step) -> Part | None:
         nodes = _without_selection(step)
         changed = step.before.shape != step.after.shape
+        if pads := _read_joined(step):
+            return Part("pad", step, pads=pads)
         if len(nodes) == 1:
             if part := _classify_operator(step, changed):
                 return part
@@ -208,13 +212,20 @@ def _classify_operator(step: Step, changed: bool) -> Part | None:
         return Part("linear", step)
     if order_of(node, len(step.before.shape)):
         return Part("permute", step)
-    if changed and name in RESHAPES:
+    if changed and (name in RESHAPES or _selects_all(step)):
         return Part("reshape", step)
     if changed and name in ("pixel_shuffle", "pixel_unshuffle"):
         return Part("shuffle", step)
     if changed and (pads := _read_pads(step, name)):
         return Part("pad", step, pads=pads)
     return None
+
+
+def _selects_all(step: Step) -> bool:
+    """Whether a step takes the only entry of a dimension, as the channel of a sound."""
+    size = step.before.shape
+    dim: int = argument(step.nodes[0], 1, "dim", 0)
+    return name_of(step.nodes[0]) == "select" and size[dim] == 1 and dim % len(size) > 0
 
 
 def _without_selection(step: Step) -> tuple[torch.fx.Node, ...]:
@@ -242,6 +253,17 @@ def _labels(point: Point) -> dict[tuple[str, ...], int] | None:
         return None
     names = [tuple(dict.fromkeys(label for label, _ in entry)) for entry in point.layout]
     return dict(zip(names, point.shape, strict=True)) if len(set(names)) == len(names) else None
+
+
+def _read_joined(step: Step) -> Pads | None:
+    """Return what a concatenation adds in front of and behind each dimension of a map."""
+    joined, layout = read_concatenation(step.nodes[-1]), step.before.layout
+    if joined is None or joined.source is not step.before.node or not layout:
+        return None
+    if not is_spatial(layout[joined.dim]):
+        return None
+    pair = (joined.front, joined.behind)
+    return tuple(pair if axis == joined.dim else (0, 0) for axis in range(len(layout)))
 
 
 def _read_pads(step: Step, name: str) -> Pads | None:

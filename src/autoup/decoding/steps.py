@@ -131,9 +131,9 @@ class Graph:
     def _ways(
         self, nodes: tuple[Node, ...], before: Point, after: Point
     ) -> tuple[tuple[Step, ...], ...]:
-        """Return the steps to both summands where two ways from ``before`` are added up."""
-        read = self.edges[after.node]
-        if len(nodes) < 2 or len(read) != 2 or name_of(after.node).rstrip("_") != "add":
+        """Return the steps to both summands where two ways are added up, or subtracted."""
+        read, name = self.edges[after.node], name_of(after.node).rstrip("_")
+        if len(nodes) < 2 or len(read) != 2 or name not in ("add", "sub"):
             return ()
         values = [value_of(each) for each in read]
         if any(getattr(each, "shape", None) != torch.Size(after.shape) for each in values):
@@ -280,7 +280,7 @@ def _candidates(
         yield reduced(layout, [argument(node, 1, "dim", 0)], keepdim=False)
     elif dims is not None and len(layout) > len(shape):
         yield reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
-    for each in known:
+    for each in sorted(known, key=lambda each: is_lost(layouts[each])):  # As of a shortcut.
         value = value_of(each)
         if isinstance(value, torch.Tensor) and tuple(value.shape) == shape:
             yield layouts[each]
