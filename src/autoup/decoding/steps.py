@@ -5,6 +5,7 @@ to it. Between two of them that follow each other lies a step: one operator in a
 whole block, residual, dense, squeeze-and-excite or whatever else.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -35,7 +36,7 @@ from autoup.errors import PACKAGE
 from autoup.inspecting.copies import check_module
 from autoup.inspecting.modules import modules_by_path
 
-_LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE)
+_LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", PACKAGE)
 
 
 @dataclass(frozen=True, slots=True)
