@@ -61,6 +61,8 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout:
     Example:
         >>> reshaped(start((1, 3, 8, 9)), (1, 3, 72))[2]
         (('0', 8), ('1', 9))
+        >>> reshaped((*start((1, 8)), (("0", 6),)), (8, 6))
+        ((('N', 1), ('C', 8)), (('0', 6),))
     """
     waiting = [factor for entry in layout for factor in entry if factor[1] > 1][::-1]
     entries: list[tuple[Factor, ...]] = []
@@ -74,6 +76,8 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout:
             entry.append((label, whole))
         fits = prod(each for _, each in entry) == size
         entries.append(_joined(entry) if fits else ((LOST, size),))
+    if layout[0][:1] == ((BATCH, 1),) and entries[0]:  # A batch of one goes where another would.
+        entries[0] = (layout[0][0], *entries[0])
     return _label_units(tuple(entries), shape)
 
 
