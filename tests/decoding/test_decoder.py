@@ -13,6 +13,7 @@ from support.costs import Operators
 from support.encoders import ENCODERS, Module, conv, in_time
 from support.oracle import artifacts_allowed
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import mirror_decoder
@@ -312,6 +313,36 @@ def test_a_wrong_scale_is_interpolated():
 
     for before, after in ((30, 20), (24, 20), (25, 20), (32, 20), (31, 20), (88, 40), (56, 7)):
         assert enlarged(before, after) == autoup.solve(after, before).wrong_scale
+
+
+def in_space_and_time(m, x):
+    """Fold time into the batch, and then space, as video encoders do."""
+    n, c, t, h, w = x.shape
+    x = F.elu(m.a(x.transpose(1, 2).reshape(n * t, c, h, w)))
+    h, w = x.shape[2:]
+    x = x.reshape(n, t, -1, h, w).permute(0, 3, 4, 2, 1).reshape(n * h * w, -1, t)
+    x = m.b(F.pad(x, (2, 0)))
+    return x.reshape(n, h, w, *x.shape[1:]).permute(0, 3, 4, 1, 2)
+
+
+def test_the_decoder_is_the_same_at_a_batch_of_one():
+    encoder = Module(in_space_and_time, a=conv(3, 8), b=nn.Conv1d(8, 4, 3))
+    one, two = (mirror_decoder(encoder, (batch, 3, 6, 16, 16)) for batch in (1, 2))
+    assert repr(one) == repr(two)
+    assert sum(isinstance(each, autoup.AutoConvTranspose2d) for each in one.modules()) == 1
+    assert one(encoder(torch.randn(3, 3, 6, 16, 16))).shape == (3, 3, 6, 16, 16)
+
+
+def test_a_decoder_has_the_dtype_of_its_encoder():
+    def chain(dtype):
+        return nn.Sequential(conv(1, 4, dtype=dtype), conv(4, 4, dtype=dtype))
+
+    for dtype in (torch.float16, torch.float64, torch.complex64):
+        decoder = mirror_decoder(chain(dtype), (1, 1, 16, 16))
+        assert {each.dtype for each in decoder.parameters()} == {dtype}
+    with torch.autocast("cpu", torch.bfloat16):
+        decoder = mirror_decoder(chain(torch.float32), (1, 1, 16, 16))
+    assert {each.dtype for each in decoder.parameters()} == {torch.float32}
 
 
 def test_the_only_channel_may_be_selected():

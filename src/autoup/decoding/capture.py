@@ -6,6 +6,7 @@ in evaluation mode and without hooks, so that nothing the forward pass does reac
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -83,13 +84,14 @@ def capture(
         ['conv2d']
     """
     encoder = check_module("encoder", encoder)
-    tensor = next((each for each in encoder.parameters() if each.is_floating_point()), None)
+    found = (each for each in encoder.parameters() if each.is_floating_point() or each.is_complex())
+    tensor = next(found, None)
     dtype, device = (None, None) if tensor is None else (tensor.dtype, tensor.device)
     example = torch.empty(input_size, dtype=dtype, device=device)
 
     def export(twin: nn.Module) -> torch.export.ExportedProgram:
         try:
-            with quiet(), fork_rng(devices=[]), torch.no_grad():
+            with quiet(), fork_rng(devices=[]), torch.no_grad(), _without_autocast(example):
                 program = torch.export.export(_Picked(twin, output), (example,), strict=False)
         except _NoTensorError as error:
             raise TypeError(str(error)) from None
@@ -104,6 +106,13 @@ def capture(
         return program
 
     return attempt(encoder, export, tensors_of(encoder), "encoder")
+
+
+def _without_autocast(example: torch.Tensor) -> AbstractContextManager[Any]:
+    """Keep the dtypes of the encoder, wherever it is captured."""
+    kind = example.device.type
+    is_available = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if is_available else nullcontext()
 
 
 def _is_open(node: torch.fx.Node) -> bool:
