@@ -54,7 +54,7 @@ def import_torchvision() -> None:
 def fix_padding(model: nn.Module) -> None:
     """Let the convolutions of Encodec and Mimi work out their padding in plain integers.
 
-    They do it with tensors, which neither ``torch.export`` nor a CUDA graph follows.
+    They do it with tensors, whose values a CUDA graph cannot wait for.
     """
     for layer in model.modules():
         if hasattr(layer, "_get_extra_padding_for_conv1d"):

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 import autoup
 from autoup import mirror_decoder
 from autoup.decoding.capture import capture
+from autoup.decoding.shapes import shape_made
 from autoup.decoding.steps import read_steps
 
 SIZE = (2, 3, 32, 32)
@@ -106,6 +107,34 @@ def test_channel_shuffle_and_channels_last_norm_leave_no_trace():
     decoder = mirrored(Module(shuffled, a=conv(3, 8), norm=nn.LayerNorm(8), b=conv(8, 8)))
     assert names(decoder) == ["b", "norm", "a"]
     assert str(decoder.norm) == str(nn.GroupNorm(1, 8))
+
+
+def test_layers_that_would_be_given_other_channels_are_noticed_without_arithmetic():
+    up, down = nn.ConvTranspose2d(8, 3, 4, 2), nn.Conv2d(8, 3, 3)
+    for layer in (up, down):
+        assert shape_made(layer, (5, 8, 9, 9))[:2] == (5, 3)
+        with pytest.raises(ValueError, match=r"8 channels.* 4"):
+            shape_made(layer, (5, 4, 9, 9))
+    assert not up._forward_pre_hooks
+    with pytest.raises(ValueError, match="running_mean"):
+        shape_made(nn.BatchNorm2d(8), (5, 4, 9, 9))
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "shape"),
+    [((0, 2, 3, 1), (0, 3, 2, 1), 8), ((0, 1, 3, 2), (0, 1, 3, 2), 16),
+     ((0, 2, 3, 1), (0, 3, 1, 2), (16, 8))],
+    ids=["transposed", "over height", "over rows"],
+)  # fmt: skip
+def test_a_norm_between_permutations_is_not_always_one_of_channels(there, back, shape):
+    def permuted(m, x):
+        return m.b(m.norm(m.a(x).permute(there)).permute(back))
+
+    encoder = Module(permuted, a=conv(3, 8), norm=nn.LayerNorm(shape), b=conv(8, 4))
+    made = mirrored(encoder)[1:-1]
+    x = torch.randn(2, 8, 16, 16)
+    ahead, behind = ([order.index(axis) for axis in range(4)] for order in (back, there))
+    torch.testing.assert_close(made(x), encoder.norm(x.permute(ahead)).permute(behind))
 
 
 def test_norms_keep_their_settings():
