@@ -8,7 +8,7 @@ computes on numbers what they compute, and has their gradient.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -28,6 +28,9 @@ from autoup.decoding.steps import Point, Step, calls_of
 from autoup.inspecting.copies import copy_model, evaluate
 from autoup.layers.formula import Formula
 
+if TYPE_CHECKING:
+    from fractions import Fraction  # Loads what few need.
+
 
 @dataclass(frozen=True, slots=True)
 class Activation:
@@ -42,8 +45,10 @@ class Activation:
     run: Run | None = None
 
     @property
-    def gate(self) -> Fraction:
+    def gate(self) -> "Fraction":
         """How many channels it takes for each one that it makes."""
+        from fractions import Fraction
+
         return self.run.gate if self.run else Fraction(1)
 
     @property

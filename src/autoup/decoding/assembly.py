@@ -5,8 +5,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from fractions import Fraction
 from itertools import count
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,6 +24,9 @@ from autoup.decoding.steps import Point, Step, where
 from autoup.errors import InfeasibleError
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.layers.residual import Residual
+
+if TYPE_CHECKING:
+    from fractions import Fraction  # Loads what few need.
 
 _LAST = 0.1  # Scale of the last layer behind normalisations at the start.
 
@@ -70,7 +73,7 @@ def assemble(
 def _undo(
     part: Part,
     followers: Sequence[Part] | None,
-    gates: tuple[Fraction, Fraction],
+    gates: "tuple[Fraction, Fraction]",
     settings: Settings,
     *,
     bias: bool,

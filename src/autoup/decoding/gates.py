@@ -7,8 +7,8 @@ had, and the mirror behind it takes fewer.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from math import prod
+from typing import TYPE_CHECKING
 
 from autoup.decoding.borders import Layers
 from autoup.decoding.builders import Settings
@@ -17,17 +17,22 @@ from autoup.decoding.parts import Part
 from autoup.decoding.runs import channel_axis
 from autoup.decoding.steps import Point
 
+if TYPE_CHECKING:
+    from fractions import Fraction  # Loads what few need.
+
 _FREE = ("block", "convolution", "linear", "transposed")  # Those with channels of their own choice.
 
 
-def gate_of(followers: Sequence[Part]) -> Fraction:
+def gate_of(followers: Sequence[Part]) -> "Fraction":
     """Return how many channels activations take for each one that the last of them makes."""
+    from fractions import Fraction
+
     return prod((each.activation.gate for each in followers if each.activation), start=Fraction(1))
 
 
 def share_gates(
     layers: Sequence[Part], between: Sequence[Sequence[Part]]
-) -> list[tuple[Fraction, Fraction]]:
+) -> "list[tuple[Fraction, Fraction]]":
     """Return for each layer how many channels its mirror makes, and is given, for each of its own.
 
     A permutation leaves both to its neighbours, where nothing stands between.
@@ -47,7 +52,7 @@ def share_gates(
     return list(zip(wide, narrow, strict=True))
 
 
-def rescaled(point: Point, by: Fraction) -> Point:
+def rescaled(point: Point, by: "Fraction") -> Point:
     """Return a point with another number of channels."""
     axis = channel_axis(point)
     if by == 1 or axis is None:
@@ -57,7 +62,7 @@ def rescaled(point: Point, by: Fraction) -> Point:
 
 
 def undo_gated(
-    part: Part, settings: Settings, *, bias: bool, wide: Fraction, narrow: Fraction
+    part: Part, settings: Settings, *, bias: bool, wide: "Fraction", narrow: "Fraction"
 ) -> Layers:
     """Return the layers that undo a part between gates.
 
@@ -81,11 +86,12 @@ def undo_gated(
 
 
 def between_gates(
-    layers: Layers, part: Part, settings: Settings, *, wide: Fraction, narrow: Fraction
+    layers: Layers, part: Part, settings: Settings, *, wide: "Fraction", narrow: "Fraction"
 ) -> Layers:
     """Return layers that undo a part, with layers of one tap to the channels of gates.
 
     Example:
+        >>> from fractions import Fraction
         >>> plain = Settings(False, lambda _: None, {}, {})
         >>> between_gates([], None, plain, wide=Fraction(1), narrow=Fraction(1))
         []

@@ -105,6 +105,7 @@ def start_at_zero(module: nn.Module, settings: Settings) -> bool:
         Whether there is such a layer.
 
     Example:
+        >>> import torch
         >>> plain = Settings(False, lambda _: None, {}, {})
         >>> layers = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
         >>> start_at_zero(layers, plain)

@@ -7,8 +7,7 @@ a gate that halves them.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.fx import Node
@@ -18,6 +17,9 @@ from autoup.decoding.evaluating import constant, tags_of
 from autoup.decoding.layouts import CHANNEL
 from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of, plain_name
 from autoup.decoding.steps import Graph, Point, Step
+
+if TYPE_CHECKING:
+    from fractions import Fraction  # Loads what few need.
 
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "poisson", "uniform", "exponential")
 # Those that PyTorch does not mark so.
@@ -89,8 +91,10 @@ class Run:
         return tuple(value_of(self.output).shape)
 
     @property
-    def gate(self) -> Fraction:
+    def gate(self) -> "Fraction":
         """How many channels all inputs together have for each one of the result."""
+        from fractions import Fraction
+
         axis = 1 if self.axis is None else self.axis
         return Fraction(len(self.inputs) * self.shape[axis], self.made_shape[axis])
 
