@@ -9,6 +9,6 @@ Its activations are `runs` of operators: the `known` ones, those of its own, or 
 is not in the decoder as it was.
 
 Then `inverses` undoes one part, by layers of `builders` and `borders`, `residuals` a block way by
-way, `gates` what lies beside a gate; `assembly` puts them in order, `decoder` returns them, and
-`warning` tells of artifacts.
+way, `gates` what lies beside a gate; `assembly` puts them in order, `shapes` tells where they lead,
+`decoder` returns them, and `warning` tells of artifacts.
 """

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoothness
 from autoup.decoding.assembly import assemble
@@ -18,6 +17,7 @@ from autoup.decoding.edges import value_of
 from autoup.decoding.losses import Losses
 from autoup.decoding.padding import read_borders
 from autoup.decoding.parts import Part, flatten
+from autoup.decoding.shapes import shape_made
 from autoup.decoding.steps import read_steps
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning
@@ -228,17 +228,16 @@ def _check_result(decoder: nn.Module, encoded: torch.Tensor, input_size: tuple[i
 
     A doubled batch shows that the decoder is not bound to the one it was made with.
     """
-    tensors = {
-        name: torch.empty_like(each, device="meta")
-        for name, each in [*decoder.named_parameters(), *decoder.named_buffers()]
-    }
     shape = (2 * encoded.shape[0], *encoded.shape[1:])
-    with torch.no_grad():
-        example = torch.empty(shape, device="meta", dtype=encoded.dtype)
-        made: torch.Tensor = functional_call(decoder, tensors, (example,))
-    if tuple(made.shape) != (2 * input_size[0], *input_size[1:]):
+    try:
+        made = shape_made(decoder, shape, encoded.dtype)
+    except ValueError as error:
+        raise ValueError(
+            f"encoder cannot be mirrored: its decoder would not run on {shape}: {error}."
+        ) from None
+    if made != (2 * input_size[0], *input_size[1:]):
         raise ValueError(
             f"encoder cannot be mirrored: from its output of {shape} a decoder would make "
-            f"{tuple(made.shape)}. Layers that mix the batch with other dimensions do that: "
+            f"{made}. Layers that mix the batch with other dimensions do that: "
             "pass the part of the encoder without them."
         )

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import nn
-from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
 from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
@@ -23,6 +21,7 @@ from autoup.decoding.inverses import as_map, read_map
 from autoup.decoding.operators import Norm
 from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import WEIGHTED, Part
+from autoup.decoding.shapes import shape_made
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.layers.residual import Residual
 
@@ -91,20 +90,9 @@ def _in_order(layers: Layers) -> nn.Module:
 
 def _check_shape(stage: Residual, part: Part) -> None:
     """Refuse a stage that leads elsewhere, as where a branch mixes what it does not mix again."""
-    tensors = {
-        name: torch.empty_like(each, device="meta")
-        for name, each in [*stage.named_parameters(), *stage.named_buffers()]
-    }
-    shape = (2 * part.after.shape[0], *part.after.shape[1:])
-    dtype = next((each.dtype for each in tensors.values()), None)
-    with torch.no_grad():
-        example = torch.empty(shape, device="meta", dtype=dtype)
-        try:
-            made: torch.Tensor = functional_call(stage, tensors, (example,))
-        except RuntimeError as error:
-            raise ValueError(str(error)) from None
-    if tuple(made.shape) != (2 * part.before.shape[0], *part.before.shape[1:]):
-        raise ValueError(f"it would make {tuple(made.shape)}")
+    made = shape_made(stage, (2 * part.after.shape[0], *part.after.shape[1:]))
+    if made != (2 * part.before.shape[0], *part.before.shape[1:]):
+        raise ValueError(f"it would make {made}")
 
 
 def start_at_zero(module: nn.Module, settings: Settings) -> None:
@@ -113,6 +101,7 @@ def start_at_zero(module: nn.Module, settings: Settings) -> None:
     Where convolutions share the encoder's weights they stay as they are.
 
     Example:
+        >>> import torch
         >>> plain = Settings(False, lambda _: None, {}, {})
         >>> layers = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
         >>> start_at_zero(layers, plain)
