@@ -25,10 +25,16 @@ def join_channel_norms(parts: Sequence[Part]) -> list[Part]:
         if [each.kind for each in trio] != ["permute", "norm", "permute"] or norm is None:
             continue
         first, last = trio[0], trio[2]
-        if first.before.shape == last.after.shape and len(norm.shape) == 1:
+        over_channels = len(norm.shape) == 1 and _ends_in_channels(first.after)
+        if over_channels and _same_dimensions(first.before, last.after):
             step = replace(join([each.step for each in trio]), name=trio[1].step.name)
             joined[-3:] = [Part("norm", step, norm=replace(norm, shape=()))]
     return joined
+
+
+def _ends_in_channels(point: Point) -> bool:
+    order = point.map_order
+    return order is not None and order[1] == len(order) - 1
 
 
 def drop_shuffles(parts: Sequence[Part]) -> list[Part]:
