@@ -91,8 +91,7 @@ class _Block:
                 inside.add(start)
                 start = self._reads(start)[0]
             read.append(start)
-        whole = value_of(node).shape
-        if len({*read}) < 2 or any(value_of(each).shape != whole for each in read):
+        if len({*read}) < 2:
             return None
         read.sort(key=lambda each: each not in self._reads(node))  # Bare first, as a GLU has it.
         run = self._run(inside, list(dict.fromkeys(read)))

@@ -50,7 +50,7 @@ class Reading:
     Args:
         fold: Whether an uneven padding joins what follows it, too.
         merge: Whether all between two changes of resolution becomes one block.
-        residual: Whether a block that adds up two ways is undone way by way.
+        residual: Whether a block that adds up two ways is undone way by way; not with ``merge``.
         gates: Whether an activation may change the number of channels.
         tell: Is told of steps that are left out or replaced, and how.
     """
@@ -125,12 +125,11 @@ class Reading:
 
     def _split(self, step: Step) -> Part:
         """Return a block that adds up two ways, with the parts of both, the lighter first."""
-        reading = replace(self, merge=False)
         ways = sorted(step.ways, key=lambda way: (sum(each.weights for each in way), len(way)))
-        parts = [_ending_at(step.after, reading.parts(way)) for way in ways]
+        parts = [_ending_at(step.after, self.parts(way)) for way in ways]
         if any(name_of(node) in ATTENTION for node in step.nodes):
             name = f"{step.name}.attention"
-            parts = [as_one_block(way, reading._as_block, name) for way in parts]
+            parts = [as_one_block(way, self._as_block, name) for way in parts]
         activation, _ = main_activation(step)
         norm = main_norm(step.nodes)
         return Part("residual", step, norm, activation, ways=tuple(map(tuple, parts)))
