@@ -1,14 +1,15 @@
 """A mirrored decoder against resizing with convolutions, on photographs.
 
-Seven decoders for the residual encoder of ``mirror_a_backbone.py``:
+Eight decoders for the residual encoder of ``mirror_a_backbone.py``:
 
 - mirror: ``mirror_decoder(encoder, size)``, whose layers promise no grid on constants
-- mirror, residual: ``mirror_decoder(encoder, size, residual=True)``
-- mirror, residual, k = s: the same with ``smoothness=0``
+- mirror, k = s: the same with ``smoothness=0``
+- mirror, residual=False: one layer a block
 - mirror, refined: ``mirror_decoder(encoder, size, stages="resolution", refine=1)``
 - resize, as many weights: nearest enlargement and 3x3 convolutions, of the smallest width that
-  gives at least as many parameters as the mirror has
+  gives at least as many parameters as the mirror with one layer a block has
 - resize, calm start: the same, and its last layer starts at a tenth
+- resize, calm, more weights: the same, with at least as many parameters as the mirror has
 - resize, as many channels: with the channels of the mirror
 
 For each seed all start from the same encoder and see the same crops. The table gives the PSNR on
@@ -18,7 +19,7 @@ held-out crops along the training, and the seconds that encoder and decoder took
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from mirror_a_backbone import SIZE, build_encoder, crop, load_photographs, psnr, split
@@ -66,26 +67,28 @@ def match(wanted: int) -> tuple[int, ...]:
 
 def build_decoders() -> dict[str, Callable[[nn.Module], nn.Module]]:
     """Return a function for each decoder, which makes it for an encoder."""
-    least = match(count(mirror_decoder(build_encoder(WIDTH, LATENT), INPUT)))
+    encoder = build_encoder(WIDTH, LATENT)
+    least = match(count(mirror_decoder(encoder, INPUT, residual=False)))
+    most = match(count(mirror_decoder(encoder, INPUT)))
     return {
         "mirror": lambda encoder: mirror_decoder(encoder, INPUT),
-        "mirror, residual": lambda encoder: mirror_decoder(encoder, INPUT, residual=True),
-        "mirror, residual, k = s": lambda encoder: mirror_decoder(
-            encoder, INPUT, residual=True, smoothness=0
-        ),
+        "mirror, k = s": lambda encoder: mirror_decoder(encoder, INPUT, smoothness=0),
+        "mirror, residual=False": lambda encoder: mirror_decoder(encoder, INPUT, residual=False),
         "mirror, refined": lambda encoder: mirror_decoder(
             encoder, INPUT, stages="resolution", refine=1
         ),
         "resize, as many weights": lambda _: build_resize(least),
         "resize, calm start": lambda _: calm(build_resize(least)),
+        "resize, calm, more weights": lambda _: calm(build_resize(most)),
         "resize, as many channels": lambda _: build_resize((4 * WIDTH, 2 * WIDTH, WIDTH, WIDTH)),
     }
 
 
-def build_models(seed: int) -> dict[str, nn.Sequential]:
+def build_models(seed: int, names: Iterable[str]) -> dict[str, nn.Sequential]:
     """Return an autoencoder for each decoder; their encoders are equal."""
     models: dict[str, nn.Sequential] = {}
-    for name, build in build_decoders().items():
+    builds = build_decoders()
+    for name, build in [(name, builds[name]) for name in names]:
         torch.manual_seed(seed)
         encoder = build_encoder(WIDTH, LATENT)
         torch.manual_seed(seed + 1)
@@ -93,11 +96,11 @@ def build_models(seed: int) -> dict[str, nn.Sequential]:
     return models
 
 
-def train(seed: int, steps: int) -> dict[str, list[tuple[float, float]]]:
+def train(seed: int, steps: int, names: Iterable[str]) -> dict[str, list[tuple[float, float]]]:
     """Train all side by side; return for each the seconds and the PSNR at some points."""
     training, held_out = split(load_photographs())
     wanted = crop(held_out, 112, torch.Generator().manual_seed(1))
-    models, generator = build_models(seed), torch.Generator().manual_seed(seed)
+    models, generator = build_models(seed, names), torch.Generator().manual_seed(seed)
     optimisers = {n: torch.optim.Adam(model.parameters(), 2e-3) for n, model in models.items()}
     seconds = dict.fromkeys(models, 0.0)
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
@@ -124,8 +127,8 @@ def train(seed: int, steps: int) -> dict[str, list[tuple[float, float]]]:
 
 def tabulate(runs: list[dict[str, list[tuple[float, float]]]]) -> str:
     """Return a row a decoder: parameters, seconds, PSNR along the training and at its end."""
-    sizes = {name: count(model[1]) for name, model in build_models(0).items()}
-    head = f"{'decoder':<26}{'parameters':>11}{'time s':>8}   PSNR dB on the way (medians), "
+    sizes = {name: count(model[1]) for name, model in build_models(0, runs[0]).items()}
+    head = f"{'decoder':<28}{'parameters':>11}{'time s':>8}   PSNR dB on the way (medians), "
     rows = [head + "at the end of each seed, their mean"]
     for name, size in sizes.items():
         curves = [run[name] for run in runs]
@@ -133,7 +136,7 @@ def tabulate(runs: list[dict[str, list[tuple[float, float]]]]) -> str:
         along = [statistics.median(each) for each in zip(*[[p for _, p in c] for c in curves])]  # noqa: B905
         ends = [curve[-1][1] for curve in curves]
         rows.append(
-            f"{name:<26}{size:>11,}{took:>8.0f}   "
+            f"{name:<28}{size:>11,}{took:>8.0f}   "
             + " ".join(f"{each:.2f}" for each in along[:-1])
             + "   "
             + " ".join(f"{each:.2f}" for each in ends)
@@ -147,9 +150,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    decoders = [*build_decoders()]
+    parser.add_argument("--decoders", nargs="+", choices=decoders, default=decoders)
     options = parser.parse_args()
     torch.set_num_threads(1)  # The batches are small, and times on one thread vary less.
-    print(tabulate([train(seed, options.steps) for seed in options.seeds]))
+    print(tabulate([train(seed, options.steps, options.decoders) for seed in options.seeds]))
 
 
 if __name__ == "__main__":

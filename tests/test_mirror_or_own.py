@@ -85,3 +85,13 @@ def test_quality_is_measured_on_a_scale_from_minus_one_to_one():
 def test_a_run_that_diverged_is_told_as_such():
     assert tables.spread([1.0, 3.0], 1) == "2.0 ± 1.0"
     assert tables.spread([1.0, float("nan")], 1) == "diverged"
+
+
+def test_the_page_of_evidence_shows_the_tables_of_the_results():
+    page = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text()
+    start = page.index("## A mirror against the packages' own decoder")
+    part = page[start : page.index("## A mirrored decoder against resizing")]
+    rows = [line for line in part.splitlines() if line.startswith("| ")]
+    made = tables.compose(tables.read(tables.RESULTS)).splitlines()
+    assert len(rows) > 40
+    assert [row for row in rows if row not in made] == []

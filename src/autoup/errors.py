@@ -55,7 +55,7 @@ class ArtifactWarning(UserWarning):
 
 
 class MirrorWarning(UserWarning):
-    """Something of an encoder is not in its decoder, or not as it was.
+    """Something that acts between an encoder's layers is not in its decoder, or not as it was.
 
     The message names each layer, what it does, and what stands in for it.
 
@@ -68,6 +68,7 @@ class MirrorWarning(UserWarning):
         >>> print(caught[0].message)
         mirror_decoder: 1 step of the encoder is not in the decoder as it was.
           1: max_pool1d joins several values; it is left out.
+        Where one matters, put a layer for it into the decoder, which is an nn.Sequential.
     """
 
 

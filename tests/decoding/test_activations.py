@@ -19,6 +19,7 @@ from autoup import mirror_decoder
 from autoup.layers.formula import Formula
 
 SIZE = (2, 3, 16, 16)
+ATEN = torch.ops.aten
 
 
 def mirrored(function, /, taken=8, **layers):
@@ -187,11 +188,24 @@ def test_what_acts_between_two_layers_is_kept_as_it_is(drawn, dims):
     assert (len([*kept.state_dict()]) > 0) == bool(learned)
 
 
+def through_a_view(x):
+    x.view(x.shape).tanh_()
+    return x * x.contiguous()
+
+
+def filled(x):
+    x *= 2
+    x += 1
+    x[x < 0] = 0.5
+    return x
+
+
 REGRESSIONS = [
     (lambda x: F.glu(x, 1), "GLU(dim=1)"),
     (lambda x: (lambda a, b: a * b.sigmoid())(*x.chunk(2, 1)), "GLU(dim=1)"),
     (gated, "Formula(tanh((a := chunk(x, 2, 1))[0]) * sigmoid(a[1]))"),
     (lambda x: F.silu(x[:, :4]) * x[:, 4:], "Formula(silu(x[:, :4]) * x[:, 4:])"),
+    (lambda x: ATEN.slice(x, -3, 0, 4) * torch.sin(x[:, 4:]), "Formula(x[:, :4] * sin(x[:, 4:]))"),
     (torch.sin, "Formula(sin(x))"),
     (torch.abs, "Formula(abs(x))"),
     (lambda x: x * x, "Formula(x * x)"),
@@ -220,6 +234,21 @@ REGRESSIONS = [
     (lambda x: torch.cat([x.relu(), (-x).relu()], 1), "Formula(cat([relu(x), relu(-x)], 1))"),
     (lambda x: -(x - 1 - (2 - x) ** 2) * (x < 0), "Formula(-(x - 1 - (2 - x) ** 2) * (x < 0))"),
     (lambda x: x.softmax(1), "Softmax(dim=1)"),
+    (lambda x: x * F.softmax(x, 1), "Formula(x * softmax(x, 1))"),
+    (lambda x: torch.maximum(x, torch.tensor(0.0)), "ReLU()"),
+    (lambda x: torch.maximum(x, torch.tensor(0.5)), "Formula(maximum(x, constant))"),
+    (lambda x: torch.maximum(x, x.new_zeros(x.shape)), "ReLU()"),
+    (lambda x: torch.minimum(x.new_full(x.shape, 3), x), "Formula(minimum(full_like(x, 3), x))"),
+    (lambda x: torch.clamp(x, torch.tensor(0.0), torch.tensor(6.0)), "ReLU6()"),
+    (lambda x: torch.max(x[:, ::2], x[:, 1::2]), "Formula(max(x[:, ::2], x[:, 1::2]))"),
+    (lambda x: (~(x > 1) & (x > 0)) * x, "Formula((bitwise_not(x > 1) & (x > 0)) * x)"),
+    (lambda x: torch.nan_to_num(x).tanh(), "Formula(tanh(nan_to_num(x)))"),
+    (lambda x: F.silu(x).clamp(max=1e4), "Formula(clamp(silu(x), None, 10000.0))"),
+    (lambda x: x * torch.sigmoid(1.0001 * x), "Formula(x * sigmoid(x * 1.0001))"),
+    (lambda x: x.clamp(min=1e-6), "Formula(clamp(x, 1e-06))"),
+    (filled, "Formula(masked_fill((a := x * 2 + 1), a < 0, 0.5))"),
+    (through_a_view, "Formula((a := tanh(x)) * a)"),
+    (torch.nan_to_num, "Formula(nan_to_num(x))"),
 ]  # fmt: skip
 
 
@@ -241,6 +270,7 @@ def test_a_learned_activation_is_copied_with_its_values():
         encoder, decoder = mirrored(lambda m, x: m.act(x), act=act)
         (kept,) = between(decoder)
         assert type(kept) is type(act)
+        assert kept.training
         for name, value in act.state_dict().items():
             assert torch.equal(kept.state_dict()[name], value)
         shared = {id(each) for each in encoder.parameters()}
@@ -287,6 +317,12 @@ def test_a_module_with_a_gradient_of_its_own_stays_that_module(function):
     (kept,) = between(decoder)
     x = torch.randn(2, 8, 3, 3, dtype=torch.float64)
     assert_same_function(function.apply, kept, x)
+
+
+def test_a_module_that_is_bound_to_a_device_becomes_a_formula():
+    act = Of(lambda x: torch.where(x > 0.1, x, torch.zeros(x.shape)))
+    _, decoder = mirrored(lambda m, x: m.act(x), act=act)
+    assert repr(between(decoder)[0]) == "Formula(where(x > 0.1, x, 0.0))"
 
 
 def test_what_has_hooks_is_copied_without():
@@ -394,6 +430,11 @@ def one(k=3):
     return conv(8, 8, k, 1, k // 2)
 
 
+def gated_by_half(x):
+    first, second = x.chunk(2, 1)
+    return first * torch.tanh(second)
+
+
 @pytest.mark.parametrize(
     ("act", "written"),
     [(lambda m, x: torch.tanh(m.a(x)) * torch.sigmoid(m.b(x)),
@@ -409,11 +450,74 @@ def one(k=3):
      (lambda m, x: torch.sigmoid(m.a(x)) * F.silu(m.b(x)).mean((2, 3), True), "SiLU()"),
      (lambda m, x: m.a(x) * torch.sigmoid(m.b(x.mean((2, 3), True))), "Sigmoid()"),
      (lambda m, x: F.gelu(m.a(x)) / (m.b(x).pow(2).mean(1, True) + 1e-6).sqrt(), "GELU"),
-     (lambda m, x: torch.cat([m.a(x)[:, :4], F.relu(m.b(x)[:, :4]) * 2], 1), "(relu(x) * 2)")],
+     (lambda m, x: torch.cat([m.a(x)[:, :4], F.relu(m.b(x)[:, :4]) * 2], 1), "(relu(x) * 2)"),
+     (lambda m, x: x + m.d(gated_by_half(m.a(x))), "x, 2, 1))[0] * tanh(a[1])")],
 )  # fmt: skip
 def test_the_stage_of_a_block_has_its_last_activation(act, written):
-    _, stage = block(act, a=one(), b=one(), c=one())
+    _, stage = block(act, a=one(), b=one(), c=one(), d=conv(4, 8, 3, 1))
     assert written in repr(stage)
+
+
+def test_known_activations_that_follow_each_other_keep_their_names():
+    one = nn.Sequential(conv(3, 8), nn.Dropout(), nn.ReLU(), nn.Dropout())
+    two = nn.Sequential(*one, Snake(8, 2), nn.Dropout())
+    for encoder, wanted in (
+        (one, {"layer_2": nn.ReLU}),
+        (two, {"layer_2": nn.ReLU, "layer_4": Snake}),
+    ):
+        decoder = mirror_decoder(encoder.append(conv(8, 4)), SIZE)
+        assert {name: type(each) for name, each in [*decoder.named_children()][1:-1]} == wanted
+
+
+def test_a_mask_is_no_activation():
+    def masked(m, x):
+        mask = x.new_zeros(8, 8)
+        mask[:4] = 1
+        mask = mask.unsqueeze(0) - mask.unsqueeze(1)
+        return x + m.a(F.silu(m.b(x)) + mask.masked_fill(mask != 0, -9.0))
+
+    _, stage = block(masked, a=one(), b=one())
+    assert repr(stage.activation) == "SiLU()"
+
+
+@pytest.mark.parametrize("build", [lambda c: nn.BatchNorm2d(c), lambda c: nn.GroupNorm(2, c)])
+def test_a_normalisation_before_the_gate_of_a_block_has_its_channels(build):
+    def star(m, x):
+        x = m.norm(m.c(x))
+        return m.e(F.relu6(m.a(x)) * m.b(x))
+
+    layers = {"a": one(), "b": one(), "c": one(), "e": one(), "norm": build(8)}
+    star_of_chain, star_beside = (
+        Module(star, **layers),
+        Module(lambda m, x: x + star(m, x), **layers),
+    )
+    for each in (star_of_chain, star_beside):
+        encoder = nn.Sequential(conv(3, 8), each, conv(8, 4))
+        decoder = mirror_decoder(encoder, SIZE)
+        (norm,) = [each for each in decoder.modules() if isinstance(each, type(build(8)))]
+        assert norm.weight.numel() == 16
+        assert "Formula(relu6((a := chunk(x, 2, 1))[1]) * a[0])" in repr(decoder)
+        assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+
+
+def divided(m, x):
+    return x * torch.rsqrt(m.a(x * x))
+
+
+def divided_by_abs(m, x):
+    return x / m.a(x.abs())
+
+
+@pytest.mark.parametrize("act", [divided, divided_by_abs])
+def test_the_root_of_a_variance_is_no_activation(act):
+    weights = nn.Conv2d(8, 8, 1)
+    nn.init.constant_(weights.weight, 0.1)
+    encoder = nn.Sequential(conv(3, 8), Module(act, a=weights), conv(8, 4))
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        decoder = mirror_decoder(encoder, SIZE)
+    assert [type(each) for each in decoder] == [autoup.AutoConvTranspose2d] * 3
+    assert decoder(10 * torch.randn(2, 4, 4, 4)).isfinite().all()
+    assert ["none fits its stage" in str(each.message) for each in caught] == [True]
 
 
 def test_an_activation_is_fitted_to_the_channels_of_its_stage():
@@ -450,13 +554,16 @@ def told(act, encoder=None, size=SIZE, **options):
     ("act", "words"),
     [(lambda _, x: x.flip(2), "  flip: flip depends on position; it is left out"),
      (lambda _, x: x.cumsum(1), "cumsum joins several values"),
+     (lambda _, x: x.cumsum_(2), "cumsum_ joins several values"),
      (lambda _, x: F.max_pool2d(x, 3, 1, 1), "max_pool2d joins several values"),
      (lambda _, x: torch.where(torch.arange(8) > 3, x, x.relu()), "where depends on position"),
      (lambda _, x: x + torch.randn_like(x), "randn_like draws random numbers"),
-     (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values")],
+     (lambda _, x: x - x.mean(0, keepdim=True), "mean joins several values"),
+     (lambda _, x: F.scaled_dot_product_attention(x, x, x), "attention joins several values")],
 )  # fmt: skip
-def test_what_is_left_out_is_told_once_with_its_layer(act, words):
-    decoder, message = told(act)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_is_left_out_is_told_once_with_its_layer(act, words, batch):
+    decoder, message = told(act, (batch, *SIZE[1:]))
     assert words in message
     assert message.startswith("mirror_decoder: 1 step of the encoder is not")
     assert len(decoder) == 2
@@ -501,9 +608,19 @@ def test_a_product_of_layers_within_a_block_is_no_activation():
     assert {type(each).__name__ for each in found} == {"AutoConvTranspose2d"}
 
 
+def test_a_block_that_is_one_stage_loses_nothing():
+    def pooled(m, x):
+        return x + m.pool(m.norm(x))
+
+    encoder, decoder = mirrored(pooled, pool=nn.AvgPool2d(3, 1, 1), norm=nn.BatchNorm2d(8))
+    wanted = ["AutoConvTranspose2d", "AutoConvTranspose2d", "BatchNorm2d"]
+    assert [type(each).__name__ for each in decoder[1]] == wanted
+    assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+
+
 def test_an_adjoint_names_the_gate_that_it_cannot_carry():
     encoder = nn.Sequential(conv(3, 16), nn.GLU(1), conv(8, 4))
-    words = "1: changes the number of channels.*1x1"
+    words = "1: a gate changes the number of channels.*one tap"
     with artifacts_allowed(), pytest.warns(autoup.MirrorWarning, match=words):
         decoder = mirror_decoder(encoder, SIZE, adjoint=True)
     assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
@@ -643,3 +760,38 @@ def test_audio_codecs_keep_their_activations():
     kept = [each for each in decoder.modules() if type(each).__name__ == "Snake1d"]
     assert len(kept) >= 3 + 6 - 1
     assert len(snakes) == 2 * 6 + 3
+
+
+@pytest.mark.parametrize(
+    ("act", "told"),
+    [(lambda m, x: m.a(x) + torch.randn_like(x) * torch.exp(m.b(x) / 2), "draws random numbers"),
+     (lambda m, x: x + torch.randn(len(x), 8, 1, 1) * m.a(x).sigmoid(), "draws random numbers"),
+     (lambda m, x: torch.fft.rfft2(m.a(x)).abs(), "works on frequencies")],
+)  # fmt: skip
+def test_chance_and_spectra_are_told_and_no_activation_comes_of_them(act, told):
+    encoder = nn.Sequential(conv(3, 8), Module(act, a=one(), b=one()), conv(8, 4))
+    with artifacts_allowed(), pytest.warns(autoup.MirrorWarning, match=told):
+        decoder = mirror_decoder(encoder, SIZE)
+    assert decoder(encoder(torch.randn(SIZE))).shape == SIZE
+    assert not any(each for each in repr(decoder).split() if each in ("exp", "Sigmoid()"))
+
+
+def test_a_code_that_is_sampled_is_told():
+    def sample(m, x):
+        mean, log_variance = m.a(x).chunk(2, 1)
+        return mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
+
+    with pytest.warns(autoup.MirrorWarning, match="draws random numbers"):
+        decoder = mirror_decoder(Module(sample, a=conv(3, 8)), SIZE)
+    assert decoder(torch.randn(2, 4, 8, 8)).shape == SIZE
+
+
+def test_copied_parameters_learn_where_the_encoder_is_frozen():
+    layers = [conv(3, 8), nn.PReLU(8), conv(8, 8), Snake(8, 2), conv(8, 4)]
+    encoder = nn.Sequential(*layers).requires_grad_(False)
+    decoder = mirror_decoder(encoder, SIZE)
+    assert all(each.requires_grad for each in decoder.parameters())
+    assert not any(each.requires_grad for each in encoder.parameters())
+    with artifacts_allowed():
+        tied = mirror_decoder(encoder, SIZE, adjoint=True, tied=True)
+    assert not tied[0].weight.requires_grad

@@ -317,6 +317,16 @@ def test_a_wrong_scale_is_interpolated():
         assert enlarged(before, after) == autoup.solve(after, before).wrong_scale
 
 
+def test_the_only_channel_may_be_selected():
+    """As speech encoders do that take a batch of samples without channels."""
+    encoder = Module(
+        lambda m, x: m.b(m.a(x[:, 0].unsqueeze(1)))[..., -1],
+        a=nn.Conv1d(1, 8, 4, 2, 1), b=nn.Conv1d(8, 4, 8, 8),
+    )  # fmt: skip
+    decoder = mirror_decoder(encoder, (1, 1, 16))
+    assert decoder(encoder(torch.randn(3, 1, 16))).shape == (3, 1, 16)
+
+
 def test_outputs_are_picked():
     def heads(m, x):
         h = m.a(x).flatten(1)

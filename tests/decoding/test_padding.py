@@ -16,6 +16,9 @@ from torch.nn import functional as F  # noqa: N812
 import autoup
 from autoup import mirror_decoder
 from autoup.decoding.borders import continue_front
+from autoup.decoding.capture import capture
+from autoup.decoding.concatenation import read_concatenation
+from autoup.decoding.operators import name_of
 
 POOL = {
     kind: dict(enumerate((getattr(nn, f"{kind}Pool{dims}d") for dims in (1, 2, 3)), 1))
@@ -454,6 +457,92 @@ def test_no_shift_is_told_of_what_is_late_by_design():
     assert "8x8 -> 15x16" in text
     assert text.endswith("input_size=(1, 1, 16, 16) is clean.")
     assert caught(around, (1, 1, 16, 16)) == []
+
+
+def first_kept(x, n):
+    return torch.cat([x[:, :, :1]] * n + [x], 2)
+
+
+def first_repeated(x, n):
+    return torch.cat([x[:, :, :1].repeat(1, 1, n, *[1] * (x.ndim - 3)), x], 2)
+
+
+def first_expanded(x, n):
+    return torch.cat([x[:, :, :1].expand(-1, -1, n, *x.shape[3:]), x], 2)
+
+
+def zeros_before(x, n):
+    return torch.cat([x.new_zeros(*x.shape[:2], n, *x.shape[3:]), x], 2)
+
+
+def closed(x, n):
+    return torch.cat([x[:, :, -n:], x, x[:, :, :n]], 2)
+
+
+def reflected(x, n):
+    return torch.cat([x[:, :, 1 : n + 1].flip(2), x, x[:, :, -n - 1 : -1].flip(2)], 2)
+
+
+JOINED = {
+    first_kept: (2, 0, "replicate"), first_repeated: (2, 0, "replicate"),
+    first_expanded: (2, 0, "replicate"), zeros_before: (2, 0, "constant"),
+    closed: (1, 1, "circular"), reflected: (1, 1, "reflect"),
+}  # fmt: skip
+
+
+class Joined(nn.Module):
+    """Convolutions of 3 taps that are padded along the first axis by a function."""
+
+    def __init__(self, dims, pad):
+        super().__init__()
+        self.pad, self.side = pad, (1, 1) * (dims - 1)
+        self.first = CONV[dims](2, 4, 3, (2, *[1] * (dims - 1)))
+        self.second, self.third = CONV[dims](4, 4, 3), CONV[dims](4, 4, 3)
+
+    def forward(self, x):
+        x = F.elu(self.first(F.pad(self.pad(x), (*self.side, 0, 0))))
+        x = x + self.second(F.pad(self.pad(x), (*self.side, 0, 0)))
+        return self.third(F.pad(self.pad(F.elu(x)), (*self.side, 0, 0)))
+
+
+@pytest.mark.parametrize("dims", DIMS.values(), ids=DIMS)
+@pytest.mark.parametrize("join", JOINED, ids=lambda each: each.__name__)
+def test_a_padding_written_as_a_concatenation_is_one(join, dims):
+    *amounts, mode = JOINED[join]
+    encoder = Joined(dims, lambda x: join(x, max(amounts)))
+    plain = Joined(dims, lambda x: F.pad(x, (0, 0) * (dims - 1) + tuple(amounts), mode))
+    plain.load_state_dict(encoder.state_dict())
+    x = torch.randn(2, 2, 12, *[5] * (dims - 1), dtype=torch.float64)
+    decoder, other = mirrored(encoder, x.shape), mirrored(plain, x.shape)
+    torch.testing.assert_close(encoder(x), plain(x))
+    found = [str(each) for each in decoder.modules() if not [*each.children()]]
+    assert found == [str(each) for each in other.modules() if not [*each.children()]]
+    assert decoder(encoder(x)).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "join",
+    [lambda x: torch.cat([x[:, :, 2:4], x], 2),
+     lambda x: torch.cat([x[:, :, :1] * 2, x], 2),
+     lambda x: torch.cat([x[:, :, :1], x, x[:, :, :1]], 2),
+     lambda x: torch.cat([x[:, :, :2].repeat(1, 1, 2), x], 2),
+     lambda x: torch.cat([x[:, :, :3].flip(2), x], 2),
+     lambda x: torch.cat([torch.ones(2, 4, 2), x], 2)],
+)  # fmt: skip
+def test_a_concatenation_of_other_tensors_is_no_padding(join):
+    encoder = nn.Sequential(nn.Conv1d(2, 4, 3), Joining(join), nn.Conv1d(4, 4, 3))
+    nodes = capture(encoder, (2, 2, 12), None).graph.nodes
+    (node,) = [each for each in nodes if name_of(each) == "cat"]
+    assert read_concatenation(node) is None
+
+
+class Joining(nn.Module):
+    def __init__(self, join):
+        super().__init__()
+        self.join = join
+
+    def forward(self, x):
+        return self.join(x)
 
 
 @pytest.mark.parametrize("m", [0, 1, 2])

@@ -211,11 +211,13 @@ def test_a_branch_with_a_layer_without_an_adjoint_is_one_layer_beside_its_shortc
     assert [type(each) for each in stage.branch.a_0] == [AutoConvTranspose2d, nn.ELU]
 
 
-def test_channels_that_are_scaled_are_left_out():
+@pytest.mark.parametrize("expanded", [False, True])
+def test_channels_that_are_scaled_are_left_out(expanded):
     """As squeeze-and-excite scales them, in a branch and by itself."""
 
     def excite(m, x):
-        return x * torch.sigmoid(m.b(F.relu(m.a(x.mean((2, 3), keepdim=True)))))
+        by = torch.sigmoid(m.b(F.relu(m.a(x.mean((2, 3), keepdim=True)))))
+        return x * (by.expand_as(x) if expanded else by)
 
     def block():
         return Module(excite, a=conv(8, 2, 1, 1, 0), b=conv(2, 8, 1, 1, 0))
@@ -246,6 +248,114 @@ def test_attention_becomes_a_branch_of_its_neighbours():
     assert stage.branch[1].spread.kernel_size == (3, 3)
 
 
+def bottleneck(inner, channels):
+    """Return the encoder of one bottleneck block, and its decoder's only stage."""
+    way = nn.Sequential(
+        conv(16, 4, 1, 1, 0), nn.BatchNorm2d(4), nn.ReLU(), inner,
+        nn.BatchNorm2d(channels), nn.ReLU(), conv(channels, 16, 1, 1, 0), nn.BatchNorm2d(16),
+    )  # fmt: skip
+    encoder = nn.Sequential(conv(3, 16), Module(lambda m, x: x + m.way(x), way=way))
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    return stage.branch
+
+
+def attended_alone(m, x):
+    n, c, h, w = x.shape
+    q, k, v = m.a(x).view(n, 3, c, h * w).transpose(2, 3).unbind(1)
+    return m.b(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, c, h, w))
+
+
+def chosen_by_channels(m, x):
+    """Of selective kernels: two ways, weighted by what all of them hold."""
+    ways = torch.stack([m.a(x), m.b(x)], 1)
+    weights = m.c(ways.sum(1).mean((2, 3))).view(-1, 2, 4, 1, 1).softmax(1)
+    return (ways * weights).sum(1)
+
+
+def split_by_radix(m, x):
+    """Of split attention: channels are taken apart into another dimension."""
+    n, _, h, w = x.shape
+    ways = m.a(x).reshape(n, 2, 4, h, w)
+    weights = m.c(ways.sum(1).mean((2, 3))).view(n, 2, 4, 1, 1).softmax(1)
+    return (ways * weights).sum(1)
+
+
+INNER = {
+    "attention": lambda: Module(attended_alone, a=conv(4, 12, 1, 1, 0), b=conv(4, 4, 1, 1, 0)),
+    "kernels": lambda: Module(
+        chosen_by_channels, a=conv(4, 4, s=1), b=conv(4, 4, 5, 1, 2), c=nn.Linear(4, 8)
+    ),
+    "radix": lambda: Module(split_by_radix, a=conv(4, 8, s=1), c=nn.Linear(4, 8)),
+}
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_what_stands_beside_attention_in_a_branch_is_undone_by_itself(name):
+    branch = bottleneck(INNER[name](), 4)
+    ups = [each for each in branch.modules() if isinstance(each, AutoConvTranspose2d)]
+    assert {(ups[0].in_channels, ups[0].out_channels)} == {(16, 4)}
+    assert (ups[-1].in_channels, ups[-1].out_channels) == (4, 16)
+    assert sum(isinstance(each, nn.ReLU) for each in branch.modules()) == 2
+    assert sum(isinstance(each, nn.BatchNorm2d) for each in branch.modules()) == 3
+
+
+def test_windows_before_a_normalisation_are_undone_in_a_stage():
+    """Of Swin V2, whose blocks end in a normalisation: what is cut into windows loses its axes."""
+
+    def act(m, x):
+        n, h, w, c = (x := x.permute(0, 2, 3, 1)).shape
+        y = x.roll((2, 2), (1, 2)).reshape(n, h // 4, 4, w // 4, 4, c)
+        y = m.q(y.transpose(2, 3).reshape(-1, 16, c)).view(-1, 16, 3, 2, c // 2)
+        q, k, v = y.permute(2, 0, 3, 1, 4).unbind()
+        y = (q @ k.transpose(2, 3)).softmax(-1) @ v
+        y = m.a(y.transpose(1, 2).reshape(-1, 16, c)).view(-1, h // 4, w // 4, 4, 4, c)
+        y = y.transpose(2, 3).reshape(n, h, w, c).roll((-2, -2), (1, 2))
+        return (x + m.norm(y)).permute(0, 3, 1, 2)
+
+    block = Module(act, q=nn.Linear(8, 24), a=nn.Linear(8, 8), norm=nn.LayerNorm(8))
+    encoder = nn.Sequential(conv(3, 8), block, conv(8, 8))
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert isinstance(stage.shortcut, nn.Identity)
+
+
+def test_a_difference_is_a_sum():
+    """As of denoisers, whose branch is the noise."""
+    encoder = Module(
+        lambda m, x: (x := m.c(x)) - m.b(F.relu(m.a(x))),
+        a=conv(8, 8, s=1), b=conv(8, 8, s=1), c=conv(3, 8),
+    )  # fmt: skip
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert isinstance(stage.shortcut, nn.Identity)
+
+
+def test_a_sum_means_what_the_summand_does_that_is_known():
+    """Of linear attention, by products of matrices that tell nothing of its places."""
+
+    def act(m, x):
+        q, k, v = m.a(x).reshape(len(x), 2, 12, -1).chunk(3, 2)
+        y = (F.pad(v, (0, 0, 0, 1), value=1.0) @ k.transpose(2, 3)) @ q
+        y = (y[:, :, :-1] / (y[:, :, -1:] + 1e-6)).reshape(x.shape)
+        return m.b(y.movedim(1, -1)).movedim(-1, 1) + x
+
+    block = Module(act, a=conv(8, 24, 1, 1, 0), b=nn.Linear(8, 8))
+    encoder = nn.Sequential(conv(3, 8), block, conv(8, 8, 1, 1, 0))
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert isinstance(stage.shortcut, nn.Identity)
+
+
+def test_the_branch_is_the_way_with_activations():
+    way = nn.Sequential(
+        conv(16, 4, 1, 1, 0), nn.ReLU(), conv(4, 4, groups=4), nn.ReLU(), conv(4, 64, 1, 1, 0)
+    )
+    skip = conv(16, 64, 1, 2, 0)
+    assert skip.weight.numel() > sum(each.numel() for each in way.parameters())
+    encoder = nn.Sequential(
+        conv(3, 16), Module(lambda m, x: m.way(x) + m.skip(x), way=way, skip=skip)
+    )
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert [type(each) for each in stage.branch if isinstance(each, nn.ReLU)] == [nn.ReLU] * 2
+
+
 def test_a_sum_within_a_branch_is_a_stage_within():
     inner = Module(lambda m, x: m.a(x) + m.b(x), a=conv(8, 8, s=1), b=conv(8, 8, 1, 1, 0))
     encoder = nn.Sequential(conv(3, 8), Module(lambda m, x: x + m.a(x), a=inner))
@@ -253,6 +363,16 @@ def test_a_sum_within_a_branch_is_a_stage_within():
     assert within in list(outer.branch.children())
     code = torch.randn(2, 8, 16, 16)
     torch.testing.assert_close(outer(code), code, rtol=0, atol=0)
+
+
+def test_a_branch_that_ends_in_a_stage_starts_at_zero():
+    inner = Module(lambda m, x: x + m.a(F.elu(x)), a=conv(8, 8, s=1))
+    way = nn.Sequential(inner, nn.ELU(), conv(8, 8, s=1))
+    encoder = nn.Sequential(conv(3, 8), Module(lambda m, x: x + m.a(x), a=way))
+    stage, within = stages(mirrored(encoder, (1, 3, 32, 32)))
+    assert list(stage.branch.children())[-1] is within
+    x = torch.randn(1, 8, 16, 16)
+    assert torch.equal(stage(x), x)
 
 
 def test_resolutions_are_one_stage_each():
@@ -369,7 +489,7 @@ def test_a_sum_that_is_broadcast_or_without_a_layer_is_no_stage():
             assert stages(mirrored(encoder, (1, 3, 32, 32))) == []
 
 
-@pytest.mark.parametrize("joined", [torch.mul, torch.sub, torch.maximum])
+@pytest.mark.parametrize("joined", [torch.mul, torch.maximum])
 def test_what_is_not_added_up_is_one_layer(joined):
     block = Module(lambda m, x: joined(m.a(x), m.b(x)), a=conv(8, 8, s=1), b=conv(8, 8, s=1))
     assert stages(mirrored(nn.Sequential(conv(3, 8), block), (1, 3, 32, 32))) == []

@@ -2,11 +2,11 @@
 
 The encoder passes through `capture` (its graph), `steps` (the graph cut where all data passes, by
 its `edges`, with the `layouts` of its tensors), `classifying` (what is to be undone: `parts`, which
-`joining` simplifies, by `operators`), and `padding` (how it pads).
+`joining` simplifies, by `operators`), and `padding` (how it pads, a `concatenation` too).
 
-Its activations are `runs` of operators: the `known` ones, those of its own, or formulas that
-`rebuilding` writes (`activations`); `choosing` takes one of a whole block, and `losses` tells what
-is not in the decoder as it was.
+Its activations are `runs` of operators, with `evaluating` of constants: the `known` ones, those of
+its own, or formulas that `rebuilding` writes (`activations`); `choosing` takes one of a whole
+block, and `losses` tells what is not in the decoder as it was.
 
 Then `inverses` undoes one part, by layers of `builders` and `borders`, `residuals` a block way by
 way, `gates` what lies beside a gate; `assembly` puts them in order, `shapes` tells where they lead,

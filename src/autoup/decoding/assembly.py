@@ -15,7 +15,7 @@ from autoup.decoding.borders import Layers, convolve
 from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.choosing import main_activation
 from autoup.decoding.gates import between_gates, gate_of, rescaled, share_gates, undo_gated
-from autoup.decoding.joining import as_one_block
+from autoup.decoding.joining import as_one_block, join_lost
 from autoup.decoding.operators import Norm, main_norm
 from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import FOLLOWING, WEIGHTED, Part
@@ -95,9 +95,10 @@ def _undo(
 
 
 def _undo_residual(part: Part, settings: Settings) -> Residual | None:
-    """Undo a block way by way; its branch as one block where its layers cannot be told apart."""
+    """Undo a block way by way; what of its ways cannot be told apart as one block."""
+    lost = tuple(tuple(join_lost(way, _bare_block)) for way in part.ways)
     merged = tuple(tuple(as_one_block(way, _bare_block)) for way in part.ways)
-    for each in (part, replace(part, ways=merged)):
+    for each in (part, replace(part, ways=lost), replace(part, ways=merged)):
         try:
             return undo_residual(each, settings, _assemble_branch)
         except ValueError:  # A meaning of dimensions that is lost, or a convolution's adjoint.
@@ -121,8 +122,8 @@ def _assemble_branch(block: Part, parts: Sequence[Part], settings: Settings) -> 
         raise ValueError("its branch has no layer")
     leading, *inner, closing = between
     children = _Children(block.step.name)
-    head = _moved(leading, rescaled(block.after, 1 / gate_of(leading)))
-    between = [_moved(closing, block.before), *inner]
+    head = _led(leading, rescaled(block.after, 1 / gate_of(leading)))
+    between = [_led(closing, block.before), *inner]
     ends = [*leading, *closing]  # What these take changes places as they do.
     gates = share_gates(layers, [ends, *inner, ends])
     for name, made in _build_followers(head, settings):
@@ -132,14 +133,18 @@ def _assemble_branch(block: Part, parts: Sequence[Part], settings: Settings) -> 
     return nn.Sequential(children.modules)
 
 
-def _moved(parts: Sequence[Part], point: Point) -> list[Part]:
-    """Return normalisations and activations that lead to another point of the encoder."""
-    moved: list[Part] = []
-    for number, part in enumerate(parts, 1):
-        after = rescaled(point, gate_of(parts[number:]))
-        norm = part.norm and _fitted(part.norm, after)
-        moved.append(replace(part, step=replace(part.step, after=after), norm=norm))
-    return moved
+def _led(parts: Sequence[Part], point: Point) -> list[Part]:
+    """Return normalisations and activations so that the last leads to another point."""
+    return [
+        _moved(part, rescaled(point, gate_of(parts[number:])))
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def _moved(part: Part, point: Point) -> Part:
+    """Return a normalisation or activation for another point of the encoder."""
+    norm = part.norm and _fitted(part.norm, point)
+    return replace(part, step=replace(part.step, after=point), norm=norm)
 
 
 def _start_small(layers: Layers) -> None:
@@ -169,6 +174,10 @@ def _of_block(part: Part, before: Sequence[Part]) -> list[Part]:
     followers = list(before)
     here = replace(part.step, after=part.before)
     if part.activation and not any(each.activation for each in before):
+        gate = part.activation.gate
+        followers = followers if gate == 1 else [
+            _moved(each, rescaled(each.after, gate)) for each in followers
+        ]  # fmt: skip
         followers.append(Part("activation", here, activation=part.activation))
     if part.norm and not any(each.norm for each in before):
         point = rescaled(part.before, gate_of(followers))

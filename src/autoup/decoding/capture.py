@@ -6,21 +6,19 @@ in evaluation mode and without hooks, so that nothing the forward pass does reac
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
-from autoup.errors import PACKAGE, first_line
+from autoup.errors import first_line
 from autoup.inspecting.copies import attempt, check_module, tensors_of
 from autoup.inspecting.modules import modules_by_path
 from autoup.inspecting.runs import InputSizes, place, quiet, shown
 
 Output = int | str | Callable[[Any], Any] | None
 
-_LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE, "<")
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
 _DEPENDS = (
     "encoder cannot be captured: its path depends on the values in a tensor{}. "

@@ -1,12 +1,15 @@
 """Choose the one activation that the stage of a whole block gets: the last that the block has."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
+import torch
 from torch.fx import Node
 
 from autoup.decoding.activations import Activation, recognise
 from autoup.decoding.edges import value_of
-from autoup.decoding.operators import CONVOLUTIONS, name_of, read_norm
+from autoup.decoding.known import is_defined, sample
+from autoup.decoding.operators import CONVOLUTIONS, argument, name_of, plain_name, read_norm
 from autoup.decoding.rebuilding import rebuild
 from autoup.decoding.runs import (
     REDUCTIONS,
@@ -52,10 +55,19 @@ def main_activation(step: Step) -> tuple[Activation | None, bool]:
 
 
 def _read(run: Run, point: Point) -> Activation | None:
-    """Return what a run is, if it can be fitted to a point."""
+    """Return what a run is, if it can be fitted to a point and takes any number.
+
+    The root of a variance, as a block may have it, takes none below zero.
+    """
     module = recognise(run) or rebuild(run)
-    found = module and Activation(module, run)
+    found = module and is_defined(module, sample(run)) and Activation(module, run)
     return found if found and found.build(point, "meta") is not None else None
+
+
+def _has_one_tap(node: Node) -> bool:
+    """Whether an operator is a convolution that sees one place, as of a divisive normalisation."""
+    weight = argument(node, 1, "weight", None) if name_of(node) in CONVOLUTIONS else None
+    return weight is not None and prod(value_of(weight).shape[2:]) == 1
 
 
 class _Block:
@@ -81,8 +93,8 @@ class _Block:
         return found[-1] if found else None
 
     def product(self, node: Node) -> Run | None:
-        """Return the run that multiplies functions of several tensors, each one of its own."""
-        if name_of(node).rstrip("_") != "mul":
+        """Return the run that multiplies functions of several tensors, or divides them."""
+        if plain_name(node) not in ("mul", "div"):
             return None
         inside, read = {node}, list[Node]()
         for each in self._graph.edges[node]:
@@ -91,7 +103,10 @@ class _Block:
                 inside.add(start)
                 start = self._reads(start)[0]
             read.append(start)
-        if len({*read}) < 2:
+        whole = value_of(node).shape
+        if len({*read}) < 2 or any(
+            getattr(value_of(each), "shape", None) != whole for each in read
+        ):
             return None
         read.sort(key=lambda each: each not in self._reads(node))  # Bare first, as a GLU has it.
         run = self._run(inside, list(dict.fromkeys(read)))
@@ -115,8 +130,8 @@ class _Block:
         if not self._numbers.issuperset(run.inputs) or any(map(self._is_statistic, run.inputs)):
             return False
         readers = [each for each in run.output.users if each in self._graph.edges]
-        squared = all(name_of(each).rstrip("_") in _SQUARES for each in run.nodes)
-        averaged = any(name_of(each) in REDUCTIONS for each in readers)
+        squared = all(plain_name(each) in _SQUARES for each in run.nodes)
+        averaged = any(name_of(each) in REDUCTIONS or _has_one_tap(each) for each in readers)
         is_factor = is_affine(run.nodes, run.inputs)
         return not (squared and averaged) and not is_factor and is_local(run)
 
@@ -130,7 +145,7 @@ class _Block:
         """Yield the runs from one tensor to a node, the shortest first."""
         inside, waiting = {node}, {*self._graph.edges[node]}
         while waiting:
-            if len(waiting) == 1:
+            if len(waiting) == 1 and isinstance(value_of(*waiting), torch.Tensor):
                 yield self._run(inside, [*waiting])
             last = max(waiting, key=lambda each: self._place.get(each, -1))
             if last not in self._place or not self._continues(last):
@@ -156,8 +171,8 @@ class _Block:
 
     def is_gate(self, run: Run) -> bool:
         """Whether what a run makes is between bounds and only multiplies another tensor."""
-        names = {name_of(each).rstrip("_") for each in run.nodes}
+        names = {plain_name(each) for each in run.nodes}
         readers = [each for each in run.output.users if each in self._graph.edges]
         return bool(names & _GATES or (len(names) > 1 and names & _CLIPS)) and any(
-            name_of(each).rstrip("_") == "mul" and len(self._reads(each)) > 1 for each in readers
+            plain_name(each) == "mul" and len(self._reads(each)) > 1 for each in readers
         )

@@ -13,16 +13,18 @@ import torch
 
 from autoup.decoding.activations import Activation, acts_at_places, kept_module, read_activations
 from autoup.decoding.choosing import main_activation
+from autoup.decoding.concatenation import read_concatenation
 from autoup.decoding.edges import value_of
 from autoup.decoding.evaluating import changes_nothing
 from autoup.decoding.joining import (
-    as_one_block,
     drop_shuffles,
     fold_pads,
+    join_around,
     join_channel_norms,
     merge,
 )
 from autoup.decoding.known import named_module
+from autoup.decoding.layouts import is_spatial
 from autoup.decoding.operators import (
     ATTENTION,
     CONVOLUTIONS,
@@ -36,8 +38,8 @@ from autoup.decoding.operators import (
     order_of,
     read_norm,
 )
-from autoup.decoding.parts import Pads, Part, join
-from autoup.decoding.runs import offence, shuffles_channels
+from autoup.decoding.parts import Pads, Part, flatten, join
+from autoup.decoding.runs import draws_numbers, offence, shuffles_channels
 from autoup.decoding.steps import Point, Step
 
 Tell = Callable[[Step, str], None]
@@ -89,13 +91,17 @@ class Reading:
         if self.gates or activation.gate == 1:
             return Part("activation", step, activation=activation)
         self.tell(
-            step, "changes the number of channels, which adjoint=True fixes; a 1x1 layer stands in"
+            step,
+            "a gate changes the number of channels, which adjoint=True fixes; a layer of one tap "
+            "stands in, and without adjoint=True the gate stays",
         )
         return Part("block", step)
 
     def _classify(self, step: Step) -> Part | None:
         nodes = _without_selection(step)
         changed = step.before.shape != step.after.shape
+        if pads := _read_joined(step):
+            return Part("pad", step, pads=pads)
         if len(nodes) == 1:
             if part := _classify_operator(step, changed):
                 return part
@@ -105,7 +111,12 @@ class Reading:
             return self._keep(step)
         if not changed and _scales_channels(step):
             return None
+        if any(map(draws_numbers, (*step.nodes, *step.graph.brought(step.nodes)))):
+            self.tell(step, "draws random numbers; a layer without them stands in")
+            return Part("block", step)
         if not step.weights and _keeps_channels(step):
+            if any(_is_complex(node) for node in step.nodes):
+                self.tell(step, "works on frequencies; a layer of that change of size stands in")
             return Part("resize", step)
         return self._split(step) if self.residual and step.ways else self._as_block(step)
 
@@ -124,15 +135,44 @@ class Reading:
         return Part("block", step, norm=main_norm(step.nodes), activation=activation)
 
     def _split(self, step: Step) -> Part:
-        """Return a block that adds up two ways, with the parts of both, the lighter first."""
-        ways = sorted(step.ways, key=lambda way: (sum(each.weights for each in way), len(way)))
-        parts = [_ending_at(step.after, self.parts(way)) for way in ways]
-        if any(name_of(node) in ATTENTION for node in step.nodes):
-            name = f"{step.name}.attention"
-            parts = [as_one_block(way, self._as_block, name) for way in parts]
+        """Return a block that adds up two ways, with the parts of both, the branch behind.
+
+        The branch is the way with more activations, or else with more weights. Where a way has
+        what cannot be undone by itself, the block is one stage.
+        """
+        lost = list[Step]()
+
+        def note(step: Step, _what: str) -> None:
+            lost.append(step)
+
+        reading = replace(self, tell=note)
+        read = [(way, _ending_at(step.after, reading.parts(way))) for way in step.ways]
+        if lost:
+            return self._as_block(step)
+        read.sort(key=lambda each: (_activations(each[1]), *_extent(each[0])))
+        parts = [way for _, way in read]
+        name = f"{step.name}.attention"
+        parts = [join_around(way, _attends, reading._as_block, name) for way in parts]
         activation, _ = main_activation(step)
         norm = main_norm(step.nodes)
         return Part("residual", step, norm, activation, ways=tuple(map(tuple, parts)))
+
+
+def _is_complex(node: torch.fx.Node) -> bool:
+    value = value_of(node)
+    return isinstance(value, torch.Tensor) and value.is_complex()
+
+
+def _activations(parts: Sequence[Part]) -> int:
+    return sum(part.activation is not None for part in flatten(parts))
+
+
+def _extent(way: Sequence[Step]) -> tuple[int, int]:
+    return sum(each.weights for each in way), len(way)
+
+
+def _attends(part: Part) -> bool:
+    return any(name_of(node) in ATTENTION for node in part.step.nodes)
 
 
 def _scales_channels(step: Step) -> bool:
@@ -141,7 +181,10 @@ def _scales_channels(step: Step) -> bool:
     read = [each for each in step.graph.edges[last] if each is not step.before.node]
     if order is None or name_of(last).rstrip("_") != "mul" or len(read) != 1:
         return False
-    shape = getattr(value_of(read[0]), "shape", ())
+    factor = read[0]
+    while name_of(factor) in ("expand", "expand_as"):  # As ECA has it, of a vector of channels.
+        (factor,) = step.graph.edges[factor][:1]
+    shape = getattr(value_of(factor), "shape", ())
     return len(shape) == len(order) and all(shape[axis] == 1 for axis in order[2:])
 
 
@@ -169,13 +212,20 @@ def _classify_operator(step: Step, changed: bool) -> Part | None:
         return Part("linear", step)
     if order_of(node, len(step.before.shape)):
         return Part("permute", step)
-    if changed and name in RESHAPES:
+    if changed and (name in RESHAPES or _selects_all(step)):
         return Part("reshape", step)
     if changed and name in ("pixel_shuffle", "pixel_unshuffle"):
         return Part("shuffle", step)
     if changed and (pads := _read_pads(step, name)):
         return Part("pad", step, pads=pads)
     return None
+
+
+def _selects_all(step: Step) -> bool:
+    """Whether a step takes the only entry of a dimension, as the channel of a sound."""
+    size = step.before.shape
+    dim: int = argument(step.nodes[0], 1, "dim", 0)
+    return name_of(step.nodes[0]) == "select" and size[dim] == 1 and dim % len(size) > 0
 
 
 def _without_selection(step: Step) -> tuple[torch.fx.Node, ...]:
@@ -203,6 +253,17 @@ def _labels(point: Point) -> dict[tuple[str, ...], int] | None:
         return None
     names = [tuple(dict.fromkeys(label for label, _ in entry)) for entry in point.layout]
     return dict(zip(names, point.shape, strict=True)) if len(set(names)) == len(names) else None
+
+
+def _read_joined(step: Step) -> Pads | None:
+    """Return what a concatenation adds in front of and behind each dimension of a map."""
+    joined, layout = read_concatenation(step.nodes[-1]), step.before.layout
+    if joined is None or joined.source is not step.before.node or not layout:
+        return None
+    if not is_spatial(layout[joined.dim]):
+        return None
+    pair = (joined.front, joined.behind)
+    return tuple(pair if axis == joined.dim else (0, 0) for axis in range(len(layout)))
 
 
 def _read_pads(step: Step, name: str) -> Pads | None:

@@ -81,7 +81,8 @@ def mirror_decoder(
         ArtifactWarning: Once, with a table of the layers that need output padding or overlap
             unevenly, and the nearest size or option that is clean, where building the decoder
             anew with it found one.
-        MirrorWarning: Once, with what of the encoder is not in the decoder as it was.
+        MirrorWarning: Once, with what acts between layers and cannot be kept: what depends on
+            position, on neighbours or on chance.
 
     Shape:
         - Input: the encoder's output, at any batch size.
@@ -93,12 +94,7 @@ def mirror_decoder(
         >>> decoder(encoder(torch.zeros(5, 1, 28, 28))).shape
         torch.Size([5, 1, 28, 28])
     """
-    if isinstance(input_size, torch.Tensor):
-        raise TypeError(
-            "input_size must be a size, got a tensor: pass its shape, x.shape, here "
-            f"{tuple(input_size.shape)}."
-        )
-    sizes = as_map(check_input_size(input_size))
+    sizes = _read_size(input_size)
     _check_options(stages, refine, output_activation, residual=residual, adjoint=adjoint, tied=tied)
     check_choice("init", init, INITS)
     order = None if smoothness is None else require_smoothness(smoothness)
@@ -112,6 +108,8 @@ def mirror_decoder(
         losses = Losses()
         share = _sharer(program, encoder, tied)
         decoder = make(program, encoder, sizes, adjoint, tied=tied, share=share, tell=losses.tell)
+        if not tied and not any(each.requires_grad for each in encoder.parameters()):
+            decoder.requires_grad_(True)  # What activations bring from a frozen encoder.
         if output_activation is not None:
             decoder.add_module("output_activation", output_activation)
         step("check")
@@ -119,6 +117,15 @@ def mirror_decoder(
         remake = _remaker(make, program, sizes, encoder, output)
         warn_of_artifacts(decoder, sizes, remake, adjoint=adjoint, tied=tied)
     return decoder
+
+
+def _read_size(input_size: object) -> tuple[int, ...]:
+    if isinstance(input_size, torch.Tensor):
+        raise TypeError(
+            "input_size must be a size, got a tensor: pass its shape, x.shape, here "
+            f"{tuple(input_size.shape)}."
+        )
+    return as_map(check_input_size(input_size))
 
 
 def _remaker(

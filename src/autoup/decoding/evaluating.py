@@ -56,13 +56,14 @@ def tags_of(node: Node) -> Sequence[torch.Tag]:
 def changes_nothing(step: Step) -> bool:
     """Tell whether a step without weights passes numbers on as they are, at its own size."""
     x = torch.randn(step.before.shape, generator=torch.Generator().manual_seed(0), device="cpu")
-    values: dict[Node, Any] = {step.before.node: x.to(value_of(step.before.node).dtype)}
+    x = x.to(value_of(step.before.node).dtype)
+    values: dict[Node, Any] = {step.before.node: x.clone()}
     try:
         for node in (*step.graph.brought(step.nodes), *step.nodes):
             if node.op == "placeholder":
                 values[node] = step.graph.values[node.name].cpu()
             else:
                 values[node] = _call(node, values)
-        return torch.equal(values[step.after.node], values[step.before.node])
+        return torch.equal(values[step.after.node], x)
     except Exception:  # An operator that cannot run here, as one on tensors without numbers.
         return False

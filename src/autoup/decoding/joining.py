@@ -137,6 +137,48 @@ def as_one_block(parts: Sequence[Part], as_block: AsBlock, name: str = "") -> li
     return [*parts[:head], block, *parts[tail:]]
 
 
+def join_around(
+    parts: Sequence[Part], is_core: Callable[[Part], bool], as_block: AsBlock, name: str
+) -> list[Part]:
+    """Make one block of some layers, with those beside them up to what stays apart.
+
+    Example:
+        >>> join_around([], lambda part: True, lambda step: Part("block", step), "")
+        []
+    """
+    core = [number for number, part in enumerate(parts) if is_core(part)]
+    if not core:
+        return [*parts]
+    head, tail = core[0], core[-1] + 1
+    while head and parts[head - 1].kind not in FOLLOWING:
+        head -= 1
+    while tail < len(parts) and parts[tail].kind not in FOLLOWING:
+        tail += 1
+    return [*parts[:head], *as_one_block(parts[head:tail], as_block, name), *parts[tail:]]
+
+
+def join_lost(parts: Sequence[Part], as_block: AsBlock) -> list[Part]:
+    """Make one block of all from the map before blocks between other tensors to the map behind.
+
+    Example:
+        >>> join_lost([], lambda step: Part("block", step))
+        []
+    """
+    lost = [
+        number
+        for number, part in enumerate(parts)
+        if part.kind == "block" and None in (part.before.map_order, part.after.map_order)
+    ]
+    if not lost:
+        return [*parts]
+    head, tail = lost[0], lost[-1] + 1
+    while head and parts[head].before.map_order is None:
+        head -= 1
+    while tail < len(parts) and parts[tail - 1].after.map_order is None:
+        tail += 1
+    return [*parts[:head], *as_one_block(parts[head:tail], as_block), *parts[tail:]]
+
+
 def _map_size(point: Point) -> tuple[int, ...] | None:
     """Return the spatial sizes of a map whose every dimension is one axis; None for others."""
     order = point.map_order

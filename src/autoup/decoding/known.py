@@ -12,7 +12,7 @@ from torch.fx import Node
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.decoding.edges import value_of
-from autoup.decoding.operators import argument, name_of
+from autoup.decoding.operators import argument, plain_name
 from autoup.decoding.runs import Run
 from autoup.decoding.steps import Graph
 from autoup.inspecting.runs import quiet
@@ -60,7 +60,7 @@ def named_module(node: Node, graph: Graph) -> nn.Module | None:
 
     Decoders have theirs without ``inplace``.
     """
-    name = name_of(node).rstrip("_")
+    name = plain_name(node)
     if name in _PLAIN:
         return _PLAIN[name]()
     if name in _WITH_SETTINGS:
@@ -103,8 +103,11 @@ def _prelu(node: Node, graph: Graph) -> nn.Module | None:
 def known_module(function: nn.Module, run: Run) -> nn.Module | None:
     """Return the activation of PyTorch without parameters that a function equals; None if none."""
     x = sample(run)
-    wanted = None if has_tensors(function) else _behaviour(function, x)
-    if wanted is None or x.is_complex():
+    names = {each.name for each in run.graph.brought(run.nodes)}
+    if x.is_complex() or run.guards_numbers or names & run.graph.paths.keys():
+        return None
+    wanted = _behaviour(function, x)
+    if wanted is None:
         return None
     found = (each for each in _candidates(function, x, run) if _agree(wanted, _behaviour(each, x)))
     return next(found, None)
@@ -119,10 +122,10 @@ def _candidates(function: nn.Module, x: torch.Tensor, run: Run) -> Iterator[nn.M
     low, below, high = (
         function(torch.full_like(x, value)).flatten()[0].item() for value in (-_FAR, -1.0, _FAR)
     )
-    if below < 0:
+    if below < 0 and below != -1:
         yield nn.LeakyReLU(-below)
     yield nn.ELU(-low)
-    if low < high:
+    if -_FAR < low < high < _FAR:
         yield nn.Hardtanh(low, high)
 
 
@@ -166,6 +169,18 @@ def alike(one: nn.Module, other: nn.Module, x: torch.Tensor, *, gradients: bool 
     """
     first = _behaviour(one, x)
     return first is not None and _agree(first, _behaviour(other, x), gradients=gradients)
+
+
+def is_defined(module: nn.Module, x: torch.Tensor) -> bool:
+    """Tell whether a module makes numbers of numbers, as far as it can be tried.
+
+    Example:
+        >>> x = torch.randn(9, dtype=torch.float64)
+        >>> is_defined(nn.ReLU(), x), is_defined(nn.Threshold(0, float("nan")), x)
+        (True, False)
+    """
+    made = _behaviour(module, x)
+    return made is None or not bool(made.values[:2].isnan().any())
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,17 @@ def reduced(layout: Layout, axes: Sequence[int], keepdim: bool) -> Layout:
     return tuple(entry for axis, entry in enumerate(layout) if axis not in gone)
 
 
+def stacked(layout: Layout, dim: int, shape: Sequence[int]) -> Layout:
+    """Return the layout of several tensors put beside each other: one more axis of channels.
+
+    Example:
+        >>> stacked(start((1, 3, 8)), 1, (1, 2, 3, 8))[1:3]
+        ((('C', 2),), (('C', 3),))
+    """
+    place = dim % len(shape)
+    return (*layout[:place], ((CHANNEL, shape[place]),), *layout[place:])
+
+
 def relabelled(layout: Layout, shape: Sequence[int]) -> Layout | None:
     """Return the layout of a tensor with as many dimensions, some of them of another size.
 

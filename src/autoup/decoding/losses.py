@@ -21,4 +21,8 @@ class Losses:
         count = len(self._lines)
         told = "1 step of the encoder is" if count == 1 else f"{count} steps of the encoder are"
         lines = "\n".join(self._lines)
-        warn(f"mirror_decoder: {told} not in the decoder as it was.\n{lines}", MirrorWarning)
+        advice = (
+            "Where one matters, put a layer for it into the decoder, which is an nn.Sequential."
+        )
+        message = f"{told} not in the decoder as it was.\n{lines}\n{advice}"
+        warn(f"mirror_decoder: {message}", MirrorWarning)

@@ -40,6 +40,12 @@ def name_of(node: Node) -> str:
     return getattr(node.target, "__name__", "").partition(".")[0]
 
 
+def plain_name(node: Node) -> str:
+    """Return the operator's name, the same where it writes in place."""
+    name = name_of(node)
+    return name if name.endswith("__") else name.rstrip("_")
+
+
 def argument(node: Node, position: int, name: str, default: Any) -> Any:
     """Return an argument of an operator, given by position or by name, or its default."""
     if len(node.args) > position:

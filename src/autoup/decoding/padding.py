@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch.fx import Node
 
 from autoup.decoding.borders import ZEROS, Border
+from autoup.decoding.concatenation import read_concatenation
 from autoup.decoding.operators import CONVOLUTIONS, IDENTITIES, TRANSPOSED, argument, name_of
 from autoup.decoding.parts import Part
 from autoup.decoding.steps import Point, Step
@@ -167,9 +168,16 @@ def _paddings(node: Node, axis: int) -> tuple[Node, int, int, str | None]:
     place = 2 * (_SLIDING[name_of(node)] - 1 - axis)
     front, behind, mode = 0, 0, None
     source: Node = node.args[0]  # pyright: ignore[reportAssignmentType]
-    while source.op == "call_function" and (
-        (pads := name_of(source) in ("pad", "constant_pad_nd")) or _is_idle(source)
-    ):
+    while source.op == "call_function":
+        joined = read_concatenation(source)
+        if joined is not None and joined.dim > 1:
+            if joined.dim == 2 + axis:
+                front, behind, mode = front + joined.front, behind + joined.behind, joined.mode
+            source = joined.source
+            continue
+        pads = name_of(source) in ("pad", "constant_pad_nd")
+        if not pads and not _is_idle(source):
+            break
         if pads and any(pair := argument(source, 1, "pad", [])[place : place + 2]):
             front, behind = front + pair[0], behind + pair[1]
             mode = argument(source, 2, "mode", "constant") if name_of(source) == "pad" else ""

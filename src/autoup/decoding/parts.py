@@ -25,7 +25,7 @@ class Part:
         norm: The normalisation that it is, or for a block the one that it has.
         activation: Likewise.
         pads: Pixels added in front of and behind each dimension before anything else.
-        ways: Of a residual block, the parts of both ways, the lighter first.
+        ways: Of a residual block, the parts of both ways, the shortcut first.
     """
 
     kind: str

@@ -13,7 +13,7 @@ from torch.fx import Node
 
 from autoup.decoding.edges import value_of
 from autoup.decoding.evaluating import constant, evaluate
-from autoup.decoding.operators import name_of
+from autoup.decoding.operators import name_of, plain_name
 from autoup.decoding.runs import Run, aliases, does_nothing
 from autoup.layers.formula import Formula
 
@@ -22,7 +22,14 @@ _SIGNS = {
     "add": ("+", 6), "sub": ("-", 6), "mul": ("*", 7), "div": ("/", 7), "true_divide": ("/", 7),
     "pow": ("**", 9), "gt": (">", 3), "lt": ("<", 3), "ge": (">=", 3), "le": ("<=", 3),
     "eq": ("==", 3), "ne": ("!=", 3), "bitwise_and": ("&", 5), "bitwise_or": ("|", 4),
+    "__and__": ("&", 5), "__or__": ("|", 4),
 }  # fmt: skip
+# Operators that take a number for a tensor.
+_NUMBERED = frozenset((
+    *_SIGNS, "divide", "floor_divide", "fmod", "greater", "less", "masked_fill", "multiply",
+    "remainder", "rsub", "subtract", "where", "xlogy",
+))  # fmt: skip
+_BINDING = ("device", "layout", "pin_memory", "memory_format")
 _CALL, _SIGN = 11, 8  # The ranks of a call or name, and of a minus in front.
 # Operators whose numbers may be those of channels, and the places of these.
 _SIZED = {
@@ -75,6 +82,7 @@ class _Writer:
         self._values: dict[Node, Any] = {}
         self._names: dict[Node, _Name] = {}
         self._chunks: _Call | None = None
+        self._brought: dict[tuple[Node, bool], Any] = {}
         self._roots: dict[Node, Node] = {}  # Of names of one tensor, the first.
         axis = 1 if run.axis is None else run.axis
         made: int = value_of(run.output).shape[axis]
@@ -98,28 +106,32 @@ class _Writer:
         return _Call("getitem", (self._chunks, number), {})
 
     def _write_node(self, node: Node) -> None:
-        name, first = name_of(node), node.args[0]
-        made = self._value(first) if _passes(node, self.run) else self._call(node, name.rstrip("_"))
+        name, first, passes = name_of(node), node.args[0], _passes(node, self.run)
+        made = self._value(first) if passes else self._call(node, plain_name(node))
         self._values[node] = made
-        if isinstance(first, Node) and (
-            name.endswith("_") or (_passes(node, self.run) and name != "clone")
-        ):
+        if isinstance(first, Node) and (name.endswith("_") or (passes and name != "clone")):
             self._roots[node] = root = self._roots.get(first, first)
             if name.endswith("_"):  # Whoever reads what was written to reads the result.
                 names = [each for each, other in self._roots.items() if other is root]
                 self._values.update(dict.fromkeys([root, *names], made))
 
     def _call(self, node: Node, name: str) -> Any:
+        """Return what an operator makes, without what binds it to a device or to a batch."""
+        first, *rest = node.args
         if name in ("to", "_to_copy"):
             return self._cast(node)
-        sized = _SIZED.get(name, ())
+        if name == "index_put":
+            return _Call("masked_fill", tuple(map(self._value, (first, rest[0][0], rest[1]))), {})  # type: ignore
+        if name.startswith("new_") and value_of(node).shape == self.run.shape:
+            like = f"{name.removeprefix('new_')}_like"
+            return _Call(like, (self._value(first), *map(self._value, rest[1:])), {})
+        sized, numbers = _SIZED.get(name, ()), name in _NUMBERED
         args = [
-            self._resize(each) if place in sized else self._value(each)
+            self._resize(each) if place in sized else self._value(each, numbers=numbers)
             for place, each in enumerate(node.args)
         ]
-        dropped = ("device", "layout", "pin_memory", "memory_format")
-        kwargs = {k: self._value(v) for k, v in node.kwargs.items() if k not in dropped}
-        if name == "slice" and len(args) == 4:
+        kwargs = {k: self._value(v) for k, v in node.kwargs.items() if k not in _BINDING}
+        if name == "slice" and len(args) > 3:
             args[1] = self.run.axis
         if name == "rsub" and len(args) == 2 and not kwargs:
             return _Call("sub", (args[1], args[0]), {})
@@ -130,9 +142,8 @@ class _Writer:
         source, *rest = node.args
         if rest and isinstance(rest[0], Node):
             return _Call("type_as", (self._value(source), self._value(rest[0])), {})
-        dtypes = [
-            each for each in (*rest, node.kwargs.get("dtype")) if isinstance(each, torch.dtype)
-        ]
+        kept = (*rest, node.kwargs.get("dtype"))
+        dtypes = [each for each in kept if isinstance(each, torch.dtype)]
         value = self._value(source)
         return _Call("to", (value, dtypes[0]), {}) if dtypes else value
 
@@ -142,26 +153,31 @@ class _Writer:
             return [self._resize(one) for one in cast("Sequence[Any]", each)]
         return self._sizes.get(each, each) if type(each) is int and each > 1 else self._value(each)
 
-    def _value(self, each: Any) -> Any:
+    def _value(self, each: Any, *, numbers: bool = True) -> Any:
         """Return an argument of a call for one of a node."""
         if isinstance(each, list | tuple):
-            return [self._value(one) for one in cast("Sequence[Any]", each)]
+            return [self._value(one, numbers=numbers) for one in cast("Sequence[Any]", each)]
         if not isinstance(each, Node):
             return each
-        if each not in self._values:
-            if each in self.run.graph.edges:
-                raise _UnwrittenError
-            self._values[each] = self._bring(each)
-        return self._values[each]
+        if each in self._values:
+            return self._values[each]
+        if each in self.run.graph.edges:
+            raise _UnwrittenError
+        if (each, numbers) not in self._brought:
+            self._brought[each, numbers] = self._bring(each, numbers)
+        return self._brought[each, numbers]
 
-    def _bring(self, node: Node) -> Any:
+    def _bring(self, node: Node, numbers: bool) -> Any:
         """Return what does not depend on the data: a number, a tensor, or calls that make one."""
-        if (number := constant(node, self.run.graph)) is not None:
+        number = constant(node, self.run.graph)
+        if number is not None and numbers:
             return number
-        if node.op == "placeholder":
+        if node.name in self.run.graph.paths:
             return self._tensor(node, self.run.graph.values[node.name])
         found = evaluate(node, self.run.graph)
-        return self._call(node, name_of(node)) if found is None else self._tensor(node, found)
+        if found is None:
+            return self._call(node, name_of(node))
+        return self._tensor(node, found if number is None else found.flatten()[0])
 
     def _tensor(self, node: Node, tensor: torch.Tensor) -> _Name:
         if node not in self._names:
@@ -236,7 +252,7 @@ class _Text:
             return f"-{self._write(args[0], _SIGN)}", _SIGN
         if name == "getitem":
             return f"{self._write(args[0], _CALL)}[{args[1]}]", _CALL
-        if name == "slice" and len(args) == 4:
+        if name == "slice" and len(args) > 3:
             ends = ["" if each in (None, 0, _END) else str(each) for each in args[2:]]
             return f"{self._write(args[0], _CALL)}[{':, ' * args[1]}{':'.join(ends)}]", _CALL
         words = [self._write(each, 0) for each in args]

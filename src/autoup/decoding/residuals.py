@@ -43,9 +43,9 @@ def undo_residual(part: Part, settings: Settings, assemble: Assemble) -> Residua
     Raises:
         ValueError: It cannot be undone way by way.
     """
-    light, heavy = part.ways
-    shortcut = _undo_shortcut(part, light, settings)
-    branch = assemble(part, heavy, settings)
+    beside, way = part.ways
+    shortcut = _undo_shortcut(part, beside, settings)
+    branch = assemble(part, way, settings)
     stage = Residual(branch, shortcut)
     _check_shape(stage, part)
     start_at_zero(branch, settings)
@@ -95,30 +95,36 @@ def _check_shape(stage: Residual, part: Part) -> None:
         raise ValueError(f"it would make {made}")
 
 
-def start_at_zero(module: nn.Module, settings: Settings) -> None:
+def start_at_zero(module: nn.Module, settings: Settings) -> bool:
     """Let a stage start as nothing: the weight of its last layer or normalisation is zero.
 
-    Where convolutions share the encoder's weights they stay as they are.
+    Behind a shortcut without weights the layer before it is, too. Where convolutions share the
+    encoder's weights they stay as they are.
+
+    Returns:
+        Whether there is such a layer.
 
     Example:
         >>> import torch
         >>> plain = Settings(False, lambda _: None, {}, {})
         >>> layers = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
         >>> start_at_zero(layers, plain)
+        True
         >>> layers(torch.ones(1, 3))
         tensor([[0., 0., 0.]], grad_fn=<AddmmBackward0>)
     """
     for each in reversed(list(module.children())):
         if isinstance(each, Residual):
             start_at_zero(each.branch, settings)
-            start_at_zero(nn.Sequential(each.shortcut), settings)
-            return
-        if isinstance(each, nn.Sequential):
-            start_at_zero(each, settings)
-            return
-        if isinstance(each, _WEIGHTED) and next(each.parameters(), None) is not None:
+            if start_at_zero(nn.Sequential(each.shortcut), settings):
+                return True
+        elif isinstance(each, nn.Sequential):
+            if start_at_zero(each, settings):
+                return True
+        elif isinstance(each, _WEIGHTED) and next(each.parameters(), None) is not None:
             _zero(each, settings)
-            return
+            return True
+    return False
 
 
 def _zero(layer: nn.Module, settings: Settings) -> None:

@@ -16,29 +16,33 @@ from torch.fx import Node
 from autoup.decoding.edges import value_of
 from autoup.decoding.evaluating import constant, tags_of
 from autoup.decoding.layouts import CHANNEL
-from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of
+from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of, plain_name
 from autoup.decoding.steps import Graph, Point, Step
 
+_RANDOM = ("rand", "normal", "bernoulli", "multinomial", "poisson", "uniform", "exponential")
 # Those that PyTorch does not mark so.
 _POINTWISE = frozenset((
     "absolute", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "conj",
     "divide", "fix", "floor_divide", "full_like", "greater", "greater_equal", "hardswish", "less",
     "less_equal", "log_sigmoid", "masked_fill", "multiply", "negative", "not_equal", "ones_like",
     "prelu", "resolve_conj", "resolve_neg", "rrelu", "rsub", "special_ndtr", "special_xlogy",
-    "subtract", "true_divide", "where", "zeros_like",
+    "subtract", "true_divide", "where", "zeros_like", "__and__", "__or__", "__xor__",
 ))  # fmt: skip
 _SAME = IDENTITIES - {"_to_copy", "to", "roll"}
 _CASTS = frozenset(("_to_copy", "to", "type_as"))
-_CONSTANTS = frozenset(("full_like", "ones_like", "zeros_like"))
+_CONSTANTS = frozenset((
+    "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like",
+))  # fmt: skip
+_GUARDS = frozenset(("isfinite", "isinf", "isnan", "nan_to_num"))
 # What takes channels apart and puts them together, and the place of its argument ``dim``.
 _SPLITS = {
     "cat": 1, "chunk": 2, "concat": 1, "glu": 1, "narrow": 1, "slice": 1, "split": 2,
     "split_with_sizes": 2, "tensor_split": 2, "unsafe_chunk": 2, "unsafe_split": 2,
 }  # fmt: skip
-# What makes one number of many, and the place of its argument ``dim``; ``keepdim`` stands behind.
+# What makes one number of many, or of each with regard to others, and the place of ``dim``.
 REDUCTIONS = {
-    "amax": 1, "amin": 1, "linalg_vector_norm": 2, "logsumexp": 1, "mean": 1, "norm": 2, "std": 1,
-    "sum": 1, "var": 1,
+    "amax": 1, "amin": 1, "linalg_vector_norm": 2, "log_softmax": 1, "logsumexp": 1, "mean": 1,
+    "norm": 2, "softmax": 1, "std": 1, "sum": 1, "var": 1,
 }  # fmt: skip
 _LINEAR = _SPLITS.keys() - {"glu"} | {
     "add", "expand", "expand_as", "getitem", "neg", "negative", "rsub", "sub", "subtract",
@@ -101,6 +105,11 @@ class Run:
         return not any(name_of(node) in REDUCTIONS for node in self.nodes)
 
     @property
+    def guards_numbers(self) -> bool:
+        """Whether it does something to what is no number, which comparing does not see."""
+        return any(name_of(node) in _GUARDS for node in self.nodes)
+
+    @property
     def is_bound(self) -> bool:
         """Whether it takes channels apart, at certain ones."""
         return len(self.inputs) > 1 or any(name_of(node) in _SPLITS for node in self.nodes)
@@ -117,7 +126,10 @@ def channel_axis(point: Point) -> int | None:
 
 def is_local(run: Run) -> bool:
     """Tell whether all operators of a run act at each place alone, whatever the batch."""
-    return all(value_of(each).shape == run.shape for each in run.inputs) and all(
+    values = [value_of(each) for each in (*run.inputs, run.output)]
+    if not all(isinstance(each, torch.Tensor) for each in values):
+        return False
+    return all(each.shape == run.shape for each in values[:-1]) and all(
         node in run.skipped or _is_local(node, run) for node in run.nodes
     )
 
@@ -132,6 +144,10 @@ def _is_local(node: Node, run: Run) -> bool:
         return False
     if name in REDUCTIONS:
         return _keeps_batch(node, name, len(run.shape))
+    if name in _CONSTANTS and name.startswith("new"):
+        return value.shape == run.shape or value.numel() == 1
+    if name.rstrip("_") == "index_put":
+        return fills(node) and name.endswith("_") <= (value.shape == run.shape)
     if name in ("expand", "expand_as") or name in RESHAPES:
         return name.startswith("expand") or value.shape == value_of(node.args[0]).shape  # type: ignore
     if name.endswith("_") and value.shape != run.shape:  # Writes into a part of a tensor.
@@ -139,6 +155,16 @@ def _is_local(node: Node, run: Run) -> bool:
     return is_pointwise(node) and all(
         _fits(each, node, run) for each in node.all_input_nodes if each not in run.graph.edges
     )
+
+
+def fills(node: Node) -> bool:
+    """Tell whether an operator writes one number wherever a mask of its own shape says so."""
+    masks, number = cast("tuple[list[Any], Any]", node.args[1:3])
+    if len(node.args) > 3 or len(masks) != 1 or not isinstance(masks[0], Node):
+        return False
+    mask = value_of(masks[0])
+    is_mask = mask.dtype == torch.bool and mask.shape == value_of(node).shape
+    return is_mask and value_of(number).numel() == 1
 
 
 def is_pointwise(node: Node) -> bool:
@@ -152,12 +178,29 @@ def is_pointwise(node: Node) -> bool:
         >>> is_pointwise(graph.call_function(torch.ops.aten.cumsum.default, (x, 1)))
         False
     """
-    name, tags = name_of(node).rstrip("_"), tags_of(node)
+    name, tags = plain_name(node), tags_of(node)
     if not hasattr(torch.ops.aten, name):
         return False
     if name in _SAME or name in _CASTS or name in _POINTWISE:
         return True
     return torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags
+
+
+def draws_numbers(node: Node) -> bool:
+    """Tell whether an operator draws random numbers; what drops some only in training does not.
+
+    Example:
+        >>> graph = torch.fx.Graph()
+        >>> x = graph.placeholder("x")
+        >>> aten = torch.ops.aten
+        >>> [
+        ...     draws_numbers(graph.call_function(each.default, (x,)))
+        ...     for each in (aten.randn_like, aten.dropout, aten.scaled_dot_product_attention)
+        ... ]
+        [True, False, False]
+    """
+    seeded = torch.Tag.nondeterministic_seeded in tags_of(node)
+    return seeded and any(word in name_of(node) for word in _RANDOM)
 
 
 def _is_read(node: Node, run: Run) -> bool:
@@ -220,7 +263,7 @@ def does_nothing(node: Node) -> bool:
         >>> does_nothing(graph.call_function(torch.ops.aten.mul.Tensor, (x, 1.0)))
         True
     """
-    name, value = name_of(node).rstrip("_"), value_of(node)
+    name, value = plain_name(node), value_of(node)
     other = node.args[1] if len(node.args) == 2 and not node.kwargs else None
     if name in _SAME:
         return True
@@ -242,7 +285,7 @@ def is_affine(nodes: Sequence[Node], inputs: Sequence[Node]) -> bool:
 
 def _degree(node: Node, degrees: Mapping[Any, int]) -> int:
     """Return the degree of what an operator makes: 0 constant, 1 affine, 2 neither."""
-    name, value = name_of(node).rstrip("_"), value_of(node)
+    name, value = plain_name(node), value_of(node)
     tensor = value if isinstance(value, torch.Tensor) else value[0]
     if name in _CONSTANTS:
         return 0
@@ -292,7 +335,9 @@ def offence(step: Step) -> str:
     others = [node for node in wrong if name_of(node) not in VIEWS]
     node = (others or wrong or [*step.nodes])[0]
     name = name_of(node)
-    if torch.Tag.nondeterministic_seeded in tags_of(node):
+    if draws_numbers(node):
         return f"{name} draws random numbers"
-    moves = name in _MOVES or is_pointwise(node)
-    return f"{name} depends on position" if moves else f"{name} joins several values"
+    brought = [each for each in node.all_input_nodes if each not in step.graph.edges]
+    if name in _MOVES or (is_pointwise(node) and not all(_fits(e, node, run) for e in brought)):
+        return f"{name} depends on position"
+    return f"{name} is not known" if is_pointwise(node) else f"{name} joins several values"

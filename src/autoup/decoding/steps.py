@@ -5,6 +5,7 @@ to it. Between two of them that follow each other lies a step: one operator in a
 whole block, residual, dense, squeeze-and-excite or whatever else.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -27,6 +28,7 @@ from autoup.decoding.layouts import (
     reduced,
     relabelled,
     reshaped,
+    stacked,
     start,
 )
 from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, argument, name_of, order_of
@@ -34,7 +36,7 @@ from autoup.errors import PACKAGE
 from autoup.inspecting.copies import check_module
 from autoup.inspecting.modules import modules_by_path
 
-_LIBRARIES = (str(Path(torch.__file__).parent), PACKAGE)
+_LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", PACKAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,9 @@ class Graph:
         return Step(nodes, before, after, self.names.of(nodes), weights, self, ways)
 
     def _ways(self, before: Point, after: Point) -> tuple[tuple[Step, ...], ...]:
-        """Return the steps to both summands where two ways from ``before`` are added up."""
-        read = self.edges[after.node]
-        if len(read) != 2 or name_of(after.node).rstrip("_") != "add":
+        """Return the steps to both summands where two ways are added up, or subtracted."""
+        read, name = self.edges[after.node], name_of(after.node).rstrip("_")
+        if len(read) != 2 or name not in ("add", "sub"):
             return ()
         values = [value_of(each) for each in read]
         if any(getattr(each, "shape", None) != torch.Size(after.shape) for each in values):
@@ -271,11 +273,13 @@ def _candidates(
         yield convolved(layout, shape)
     elif name == "linear":
         yield (*layout[:-1], ((CHANNEL, shape[-1]),))
-    elif name == "select":
+    elif name == "stack":
+        yield stacked(layout, argument(node, 1, "dim", 0), shape)
+    elif name in ("select", "unbind"):
         yield reduced(layout, [argument(node, 1, "dim", 0)], keepdim=False)
     elif dims is not None and len(layout) > len(shape):
         yield reduced(layout, [dims] if isinstance(dims, int) else dims, keepdim=False)
-    for each in known:
+    for each in sorted(known, key=lambda each: is_lost(layouts[each])):  # As of a shortcut.
         value = value_of(each)
         if isinstance(value, torch.Tensor) and tuple(value.shape) == shape:
             yield layouts[each]
