@@ -352,6 +352,17 @@ def test_a_gate_keeps_its_channels_as_by_hand(act):
         ]
 
 
+class Last(nn.Sequential):
+    """Layers of channels that come last."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def parallel(m, x):
+    return torch.cat([m.a(x), m.b(x).relu()], 1)
+
+
 @pytest.mark.parametrize(
     ("build", "widened"),
     [(lambda: [nn.MaxPool2d(2), nn.GLU(1), conv(8, 4)], 1),
@@ -360,7 +371,13 @@ def test_a_gate_keeps_its_channels_as_by_hand(act):
      (lambda: [nn.Flatten(), nn.Linear(16 * 64, 6), nn.GLU(1), nn.Linear(3, 2)], 0),
      (lambda: [nn.GLU(1), conv(8, 8, groups=8), nn.GLU(1), conv(4, 4)], 0),
      (lambda: [nn.GLU(1), nn.ConvTranspose2d(8, 4, 3, 2, 1)], 0),
-     (lambda: [nn.GLU(1)], 0), (lambda: [nn.GLU(1), nn.AvgPool2d(2)], 1)],
+     (lambda: [nn.GLU(1)], 0), (lambda: [nn.GLU(1), nn.AvgPool2d(2)], 1),
+     (lambda: [nn.GLU(1), Module(parallel, a=conv(8, 4), b=conv(8, 4)), conv(8, 4)], 0),
+     (lambda: [nn.GLU(1), Last(nn.LayerNorm(8), nn.Linear(8, 6)), conv(6, 4)], 1),
+     (lambda: [nn.GLU(1), nn.BatchNorm2d(8), Last(nn.Tanh()), conv(8, 4)], 1),
+     (lambda: [nn.Tanh(), Last(nn.GLU(-1)), conv(8, 4)], 3),
+     (lambda: [nn.GLU(1), Of(lambda x: x.permute(0, 2, 3, 1))], 1),
+     (lambda: [Of(lambda x: F.glu(x.permute(0, 2, 3, 1), -1))], 0)],
 )  # fmt: skip
 def test_layers_that_cannot_widen_get_one_that_does(build, widened):
     torch.manual_seed(0)
@@ -373,11 +390,23 @@ def test_layers_that_cannot_widen_get_one_that_does(build, widened):
     assert decoder(code).shape == (5, *SIZE[1:])
 
 
-def test_a_gate_before_the_first_layer_and_behind_the_last_restores_the_shape():
-    encoder = nn.Sequential(nn.GLU(1), conv(3, 8), nn.GLU(1))
-    decoder = mirror_decoder(encoder, (2, 6, 16, 16))
-    assert len(decoder) == 1
-    assert decoder(encoder(torch.randn(3, 6, 16, 16))).shape == (3, 6, 16, 16)
+@pytest.mark.parametrize(
+    ("layers", "channels", "count"),
+    [([nn.GLU(1), conv(3, 8), nn.GLU(1)], 6, 1), ([Last(nn.GLU(-1)), conv(3, 8)], 6, 3),
+     ([nn.MaxPool2d(2), nn.GLU(1), conv(3, 4)], 6, 2),
+     ([nn.GLU(1), nn.MaxPool2d(2), nn.GLU(1), conv(3, 4)], 12, 2),
+     ([nn.GLU(1), nn.MaxPool2d(2), nn.GLU(1), nn.AvgPool2d(2), nn.GLU(1)], 24, 2)],
+    ids=["around", "permuted", "pool", "pools", "pools alone"],
+)  # fmt: skip
+def test_a_gate_before_the_first_layer_and_behind_the_last_restores_the_shape(
+    layers, channels, count
+):
+    encoder, size = nn.Sequential(*layers), (2, channels, 16, 16)
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, size)
+    assert not any(isinstance(each, nn.GLU) for each in decoder.modules())
+    assert len(decoder) == count
+    assert decoder(encoder(torch.randn(3, *size[1:]))).shape == (3, *size[1:])
 
 
 def test_channels_last_gates_pass_permutations():
@@ -411,7 +440,12 @@ def gated_by_half(x):
     [(lambda m, x: torch.tanh(m.a(x)) * torch.sigmoid(m.b(x)),
       "Formula(tanh((a := chunk(x, 2, 1))[0]) * sigmoid(a[1]))"),
      (lambda m, x: m.a(x) * torch.sigmoid(m.b(x)), "GLU(dim=1)"),
+     (lambda m, x: m.a(x) * F.silu(m.b(x)), "Formula((a := chunk(x, 2, 1))[0] * silu(a[1]))"),
+     (lambda m, x: torch.tanh(m.a(x) + m.c(x)) * torch.sigmoid(m.b(x)),
+      "Formula(tanh((a := chunk(x, 2, 1))[0]) * sigmoid(a[1]))"),
+     (lambda m, x: x + m.a(m.b(x).sin().tanh()), "Formula(tanh(sin(x)))"),
      (lambda m, x: x + m.a(F.silu(m.b(x)) * m.c(x)), "SiLU()"),
+     (lambda m, x: torch.cat([F.silu(m.a(x)[:, :4]), torch.ones_like(x)[:, :4].cos()], 1), "SiLU"),
      (lambda m, x: x + m.a(torch.sigmoid(m.b(x)) * m.c(x)), "GLU"),
      (lambda m, x: torch.sigmoid(m.a(x)) * F.silu(m.b(x)).mean((2, 3), True), "SiLU()"),
      (lambda m, x: m.a(x) * torch.sigmoid(m.b(x.mean((2, 3), True))), "Sigmoid()"),
@@ -505,8 +539,9 @@ def test_refining_takes_an_activation_that_fits():
     assert torch.equal(fitted[2], encoder[3].alpha.repeat(1, 2, 1, 1))
 
 
-def told(act, size=SIZE, **options):
-    encoder = Module(lambda m, x: m.b(act(m, m.a(x))), a=conv(3, 8), b=conv(8, 4))
+def told(act, encoder=None, size=SIZE, **options):
+    if encoder is None:
+        encoder = Module(lambda m, x: m.b(act(m, m.a(x))), a=conv(3, 8), b=conv(8, 4))
     with warnings.catch_warnings(record=True, action="always") as caught:
         warnings.simplefilter("ignore", autoup.ArtifactWarning)
         decoder = mirror_decoder(encoder, size, **options)
@@ -528,7 +563,7 @@ def told(act, size=SIZE, **options):
 )  # fmt: skip
 @pytest.mark.parametrize("batch", [1, 2])
 def test_what_is_left_out_is_told_once_with_its_layer(act, words, batch):
-    decoder, message = told(act, (batch, *SIZE[1:]))
+    decoder, message = told(act, size=(batch, *SIZE[1:]))
     assert words in message
     assert message.startswith("mirror_decoder: 1 step of the encoder is not")
     assert len(decoder) == 2
@@ -554,6 +589,23 @@ def turned(x):
 def test_what_the_next_weights_can_do_vanishes_without_a_word(act):
     decoder, message = told(act)
     assert (len(decoder), message) == (2, "")
+
+
+def pooled(m, x):
+    """A block whose last activation is one of vectors."""
+    return torch.cat([m.b(m.act(m.a(x.mean((2, 3))))), x.amax((2, 3))], 1)
+
+
+def test_a_block_whose_activations_fit_nowhere_is_told():
+    layers = {"a": nn.Linear(8, 8), "b": nn.Linear(8, 4), "act": nn.PReLU(8)}
+    decoder, message = told(None, nn.Sequential(conv(3, 8), Module(pooled, **layers)))
+    assert "1: has activations of which none fits its stage; that has none" in message
+    assert not any(isinstance(each, nn.PReLU) for each in decoder.modules())
+
+
+def test_a_product_of_layers_within_a_block_is_no_activation():
+    found, _ = block(lambda m, x: x + m.c(m.a(x) * m.b(x)), a=one(), b=one(), c=one())
+    assert {type(each).__name__ for each in found} == {"AutoConvTranspose2d"}
 
 
 def test_a_block_that_is_one_stage_loses_nothing():
@@ -585,6 +637,23 @@ def test_an_encoder_without_numbers_keeps_its_activations():
     decoder = mirror_decoder(encoder.to("meta"), SIZE)
     assert [type(each).__name__ for each in between(decoder)] == wanted
     assert {each.device.type for each in decoder.parameters()} == {"meta"}
+
+
+def written_to(m, x):
+    y = m.a(x)
+    y.relu_()
+    return m.b(y)
+
+
+def viewed(m, x):
+    y = m.a(x).relu_()
+    return m.b(y.view(y.shape))
+
+
+@pytest.mark.parametrize("run", [written_to, viewed])
+def test_what_is_written_in_place_is_a_layer_of_its_own(run):
+    decoder = mirror_decoder(Module(run, a=conv(3, 8), b=conv(8, 4)), SIZE)
+    assert [type(each).__name__ for each in between(decoder)] == ["ReLU"]
 
 
 def test_casts_that_change_nothing_vanish():
@@ -631,6 +700,8 @@ def test_a_formula_is_copied_saved_and_scripted(name):
         one is not other
         for one, other in zip(copy.deepcopy(formula).buffers(), formula.buffers(), strict=True)
     )
+    one, same = copy.deepcopy([formula, formula])
+    assert one is same
     scripted = torch.jit.script(FORMULAS[name]())
     scripted.load_state_dict(formula.state_dict())
     assert torch.equal(scripted(x), wanted)

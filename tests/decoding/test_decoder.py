@@ -6,6 +6,7 @@ import io
 import random
 import re
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -309,7 +310,9 @@ def test_a_wrong_scale_is_interpolated():
         encoder = nn.Sequential(conv(3, 8), nn.AdaptiveAvgPool2d(after))
         with artifacts_allowed():
             decoder = mirror_decoder(encoder, (1, 3, 2 * before, 2 * before))
-        return any(isinstance(each, nn.Upsample) for each in decoder.modules())
+        found = [each for each in decoder.modules() if isinstance(each, nn.Upsample)]
+        assert not any(each.align_corners for each in found)
+        return bool(found)
 
     for before, after in ((30, 20), (24, 20), (25, 20), (32, 20), (31, 20), (88, 40), (56, 7)):
         assert enlarged(before, after) == autoup.solve(after, before).wrong_scale
@@ -365,6 +368,10 @@ def test_outputs_are_picked():
     assert mirror_decoder(encoder, size, output="mean")(torch.randn(2, 5)).shape[1:] == size[1:]
     made = mirror_decoder(encoder, size, output=lambda out: out["parts"][0])
     assert made(torch.randn(2, 7)).shape[1:] == size[1:]
+    named = Module(
+        lambda m, x: SimpleNamespace(**heads(m, x)), a=encoder.a, b=encoder.b, c=encoder.c
+    )
+    assert mirror_decoder(named, size, output="mean")(torch.randn(2, 5)).shape[1:] == size[1:]
     with pytest.raises(TypeError, match=r"dict.*'mean': a tensor"):
         mirror_decoder(encoder, size)
     with pytest.raises(TypeError, match="output='z' picks nothing"):
@@ -389,6 +396,26 @@ def test_integers_in_buffers_are_known(size):
     assert decoder(encoder(torch.randn(2, 1, size))).shape == (2, 1, size)
     assert all(each is before[name] for name, each in encoder.named_buffers())
     assert type(encoder) is Module
+
+
+def test_integers_in_buffers_without_numbers_are_told():
+    encoder = Module(held_in_buffers, a=nn.Conv1d(1, 4, 5, 3))
+    encoder.register_buffer("kernel", torch.tensor(5))
+    encoder.register_buffer("stride", torch.tensor(3))
+    with pytest.raises(ValueError, match="depends on the values"):
+        mirror_decoder(encoder.to("meta"), (1, 1, 100))
+
+
+def test_a_number_in_a_buffer_stays_in_one_beside_integers():
+    encoder = Module(
+        lambda m, x: m.last(torch.sin(m.scale * held_in_buffers(m, x))), a=nn.Conv1d(1, 4, 5, 3),
+        last=nn.Conv1d(4, 4, 2, 2),
+    )  # fmt: skip
+    for name, value in {"kernel": 5, "stride": 3, "scale": 0.5}.items():
+        encoder.register_buffer(name, torch.tensor(value))
+    with artifacts_allowed():
+        decoder = mirror_decoder(encoder, (1, 1, 100))
+    assert [float(each) for each in decoder.buffers()] == [0.5]
 
 
 def test_a_size_that_hangs_on_values_is_told():
@@ -431,6 +458,9 @@ BAD = [
     (lambda: conv(3, 8), {"tied": True}, ValueError, "adjoint=True"),
     (lambda: conv(3, 8), {"output_activation": "tanh"}, TypeError, "nn.Sigmoid"),
     (lambda: nn.MaxPool2d(2), {"adjoint": True, "tied": True}, ValueError, "tied=True shares"),
+    (lambda: Module(lambda m, x: m.a(x).argmax(1), a=conv(3, 8)), {}, TypeError, "floating-point"),
+    (lambda: nn.Conv2d(3, 8, 4, padding="same"), {"adjoint": True, "tied": True},
+     autoup.InfeasibleError, "adjoint=False and tied=False"),
 ]  # fmt: skip
 
 
@@ -442,5 +472,5 @@ def test_what_cannot_be_mirrored_is_told(build, options, error, message):
 
 @pytest.mark.parametrize("size", [(3, 32, 32), (1, 3), (1, 3, 0, 32), 32, (1, 3, 32.0, 32)])
 def test_bad_input_sizes_are_told(size):
-    with pytest.raises((TypeError, ValueError), match="input_size"):
+    with pytest.raises((TypeError, ValueError), match=r"input_size (must|has)"):
         mirror_decoder(conv(3, 8), size)

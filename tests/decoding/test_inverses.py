@@ -1,5 +1,7 @@
 """What a decoder is made of: its stages, their settings, and what it leaves out."""
 
+import warnings
+
 import pytest
 import torch
 from support.encoders import Module, conv
@@ -95,6 +97,11 @@ def test_one_stage_a_change_of_resolution():
     assert kinds(decoder.layer_6_refine) == ["Sequential", *["Conv2d", "ReLU"] * 2]
     assert {spans(each) for each in decoder.layer_6_refine[::2]} == {((3, 3), 1)}
     assert names(mirrored(encoder, stages="resolution")) == ["layer_6", "layer_5", "layer_0"]
+    head = [nn.Flatten(), nn.Linear(1024, 6), nn.ReLU(), nn.Linear(6, 4)]
+    classifier = nn.Sequential(*body, *head)
+    assert names(mirrored(classifier, (1, 8, 16, 16), stages="resolution")) == [
+        "layer_8", "layer_7", "layer_6", "layer_5", "layer_4", "layer_3", "layer_0",
+    ]  # fmt: skip
 
 
 def test_channel_shuffle_and_channels_last_norm_leave_no_trace():
@@ -237,6 +244,32 @@ def test_what_was_cut_off_is_filled_with_zeros_where_it_was(cut, rows):
     assert made.sum() == 4 * 16 * (rows[1] - rows[0])
 
 
+def test_what_is_cut_off_or_added_before_a_convolution_is_undone_by_itself():
+    cut = mirrored(Module(lambda m, x: m.b(m.a(x)[..., 2:-2, 2:-2]), a=conv(3, 4), b=conv(4, 4)))
+    assert kinds(cut[1:-1])[1:] == ["ConstantPad1d", "ConstantPad2d"]
+    assert cut[1:-1](torch.ones(1, 4, 12, 12)).sum() == 4 * 12 * 12
+    wider = Module(lambda m, x: m.b(F.pad(x, (0, 0, 0, 0, 2, 2))), b=conv(7, 4))
+    decoder = mirrored(wider, adjoint=True, tied=True)
+    assert decoder.b.weight is wider.b.weight
+    assert decoder(torch.randn(1, 4, 16, 16)).shape == (1, *SIZE[1:])
+
+
+def test_uneven_padding_before_pooling_is_part_of_it():
+    pool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2))
+    assert kinds(mirrored(nn.Sequential(conv(3, 4), *pool, conv(4, 4))))[1:] == [
+        "AutoConvTranspose2d"
+    ] * 3  # fmt: skip
+
+
+@pytest.mark.parametrize("padding", [0, 2, "same"])
+@pytest.mark.parametrize(("k", "d"), [(3, 1), (4, 1), (2, 3), (5, 2)])
+def test_one_convolution_is_shifted_as_its_mirror_is(k, d, padding):
+    convolution = nn.Conv2d(3, 4, k, padding=padding, dilation=d)
+    mirror = autoup.AutoConvTranspose2d.mirror(convolution, SIZE[2:], smoothness=1)
+    (made,) = mirrored(convolution)
+    assert made.round_trip_shift == mirror.round_trip_shift
+
+
 def test_uneven_padding_of_stride_one_keeps_the_kernel():
     decoder = mirrored(nn.Sequential(nn.ZeroPad2d((1, 2, 1, 2)), conv(3, 4, 4, 1, 0), conv(4, 4)))
     assert (decoder[-1].kernel_size, decoder[-1].padding) == ((5, 5), (2, 2))
@@ -316,6 +349,24 @@ def test_a_careless_encoder_is_left_as_it_was():
     assert encoder.seen == []
     shared = program.state_dict["encoder.conv.weight"]
     assert shared.data_ptr() == encoder.conv.weight.data_ptr()
+
+
+def test_an_encoder_that_warns_is_mirrored_without_a_word():
+    def warned(m, x):
+        warnings.warn("of the encoder", stacklevel=1)
+        return m.a(x)
+
+    assert names(mirror_decoder(Module(warned, a=conv(3, 4)), SIZE)) == ["a"]
+
+
+def test_an_encoder_with_integers_as_its_first_parameter_is_mirrored():
+    steps = nn.Parameter(torch.zeros(1, dtype=torch.int64), requires_grad=False)
+    encoder = Module(lambda m, x: m.a(x), steps=steps, a=conv(3, 4).double())
+    assert mirrored(encoder)[0].weight.dtype == torch.float64
+
+
+def test_pooling_alone_has_nothing_between():
+    assert len(mirrored(nn.Sequential(nn.MaxPool2d(2), nn.Tanh(), nn.MaxPool2d(2)))) == 2
 
 
 def test_an_encoder_that_mixes_its_batch_is_told():

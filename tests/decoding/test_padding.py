@@ -2,11 +2,13 @@
 
 import random
 import warnings
+from itertools import product
 
 import pytest
 import torch
 from support import models
 from support.backbones import import_torchvision
+from support.encoders import Module
 from support.oracle import CONV, artifacts_allowed
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -174,6 +176,18 @@ def test_what_pads_otherwise_than_the_rest_keeps_its_own_border():
     }
 
 
+def test_a_block_that_cuts_somewhere_keeps_the_border_of_the_rest():
+    def around(i, o):
+        return nn.Conv2d(i, o, 3, 1, 1, padding_mode="circular")
+
+    def inner(m, x):
+        return torch.cat([m.a(x), m.b(x)[..., 1:-1, 1:-1]], 1)
+
+    block = Module(inner, a=nn.Conv2d(4, 4, 3), b=around(4, 4))
+    decoder = mirrored(nn.Sequential(around(2, 4), block), (1, 2, 16, 16))
+    assert isinstance(decoder[0].pad, nn.CircularPad2d)
+
+
 def test_a_map_too_small_to_reflect_is_replicated():
     conv = nn.Conv1d(1, 2, 7, 4, 3, padding_mode="reflect")
     small, large = (mirrored(conv, (1, 1, size), adjoint=True)[0] for size in (4, 8))
@@ -336,7 +350,8 @@ def test_a_step_of_code_is_as_long_as_the_stride_of_its_block(size):
     torch.manual_seed(0)
     encoder = nn.Sequential(Causal(1, 1, 3, 3), Twice())
     code = torch.randn(1, 3, -(-size // 9), dtype=torch.float64)
-    assert_causal(mirrored(encoder, (1, 1, size)), code, 9, (1, 1, size))
+    for options in ({}, {"smoothness": 2}):
+        assert_causal(mirrored(encoder, (1, 1, size), **options), code, 9, (1, 1, size))
 
 
 def test_sizes_without_a_whole_ratio_are_made_by_repetition():
@@ -347,6 +362,17 @@ def test_sizes_without_a_whole_ratio_are_made_by_repetition():
     first = first_changes(decoder, code)
     assert decoder(code).shape == (1, 1, 30)
     assert all(each >= step * 1.5 for step, each in enumerate(first))
+
+
+def test_what_continues_in_front_has_as_many_taps_for_each_place():
+    for i, s, m, extra in product(range(1, 7), range(2, 6), range(3), range(-4, 5)):
+        o = s * i + extra
+        if abs(extra) < s:
+            axis = continue_front(i, o, s, m, "zeros")
+            up = axis.solution
+            assert up.kernel_size % s == 0
+            assert up.out_size - axis.crop == o
+            assert up.stride * axis.pads[0] == up.padding
 
 
 def test_a_single_step_needs_no_more_taps_than_its_promise_takes():
@@ -384,6 +410,15 @@ def test_what_looks_ahead_anywhere_is_mirrored_as_before():
         assert not any(isinstance(each, nn.ZeroPad1d) for each in decoder.modules())
     adjoint = mirrored(nn.Sequential(Causal(1, 1, 4, 3)), (1, 1, 16), adjoint=True)
     assert [*map(type, adjoint)] == [autoup.AutoConvTranspose1d, nn.ConstantPad1d]
+
+
+def test_adjoint_of_a_convolution_that_is_cut_behind_looks_ahead():
+    encoder = Cropped(1, 4, 3, 2).double()
+    decoder = mirrored(encoder, (1, 1, 16), adjoint=True, tied=True)
+    x, y = torch.randn(1, 1, 16, dtype=torch.float64), torch.randn(1, 4, 16, dtype=torch.float64)
+    linear = encoder(x) - encoder(torch.zeros_like(x))
+    made = decoder(y) - decoder(torch.zeros_like(y))
+    torch.testing.assert_close((linear * y).sum(), (x * made).sum())
 
 
 def test_causal_mirrors_start_from_repetition_and_norms_of_channels_stay_in_their_step():

@@ -1,6 +1,7 @@
 """A residual block is undone by a residual stage, layer by layer, from a start at zero."""
 
 import random
+import warnings
 from itertools import pairwise
 
 import pytest
@@ -202,13 +203,21 @@ def test_a_convolution_without_an_adjoint_leaves_the_block_one_stage():
     assert len(stages(mirrored(encoder, (1, 3, 32, 32)))) == 1
 
 
+def test_a_branch_with_a_layer_without_an_adjoint_is_one_layer_beside_its_shortcut():
+    way = [conv(8, 8, s=1), nn.ELU(), nn.Conv2d(8, 8, 4, padding="same")]
+    encoder = nn.Sequential(conv(3, 8), Module(lambda m, x: x + m.a(x), a=nn.Sequential(*way)))
+    (stage,) = stages(mirrored(encoder, (1, 3, 32, 32), adjoint=True))
+    assert isinstance(stage.shortcut, nn.Identity)
+    assert [type(each) for each in stage.branch.a_0] == [AutoConvTranspose2d, nn.ELU]
+
+
 @pytest.mark.parametrize("expanded", [False, True])
 def test_channels_that_are_scaled_are_left_out(expanded):
     """As squeeze-and-excite scales them, in a branch and by itself."""
 
     def excite(m, x):
         by = torch.sigmoid(m.b(F.relu(m.a(x.mean((2, 3), keepdim=True)))))
-        return x * (by.expand_as(x) if expanded else by)
+        return x * (by.expand(len(x), 8, *x.shape[2:]) if expanded else by)
 
     def block():
         return Module(excite, a=conv(8, 2, 1, 1, 0), b=conv(2, 8, 1, 1, 0))
@@ -217,6 +226,10 @@ def test_channels_that_are_scaled_are_left_out(expanded):
     encoder = nn.Sequential(conv(3, 8), block(), Module(lambda m, x: x + m.a(x), a=way))
     decoder = mirrored(encoder, (1, 3, 32, 32))
     assert sum(isinstance(each, AutoConvTranspose2d) for each in decoder.modules()) == 2
+    wider = Module(excite, a=conv(1, 2, 1, 1, 0), b=conv(2, 8, 1, 1, 0))
+    spread = nn.Sequential(conv(3, 1), wider)
+    made = mirrored(spread, (1, 3, 32, 32))
+    assert made(spread(torch.randn(1, 3, 32, 32))).shape == (1, 3, 32, 32)
 
 
 def attended(m, x):
@@ -380,6 +393,106 @@ def test_a_shortcut_reaches_any_size():
         decoder = mirrored(encoder, size)
         assert len(stages(decoder)) == 1
         assert decoder(encoder(torch.randn(size))).shape == size
+
+
+class ChannelsLast(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def widened(_, x):
+    """As ResNets for CIFAR have it: pixels left out, and channels of zeros."""
+    return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
+
+
+def ways(a, b):
+    return Module(lambda m, x: m.a(x) + m.b(x), a=a, b=b)
+
+
+def linear():
+    way = [nn.LayerNorm(8), nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 12)]
+    return ChannelsLast(ways(nn.Sequential(*way), nn.Linear(8, 12)))
+
+
+def normed():
+    norms = nn.BatchNorm2d(12), nn.GroupNorm(2, 12)
+    return ways(conv(8, 12, s=1), nn.Sequential(conv(8, 12, 1, 1, 0), *norms))
+
+
+def gated_first():
+    way = nn.Sequential(nn.BatchNorm2d(8), nn.GLU(1), nn.BatchNorm2d(4), conv(4, 12))
+    return ways(way, conv(8, 12, 1, 2, 0))
+
+
+def gated_last():
+    """As Demucs has it."""
+    way = [conv(8, 4, s=1), nn.GroupNorm(1, 4), nn.GELU(), conv(4, 16, s=1), nn.GroupNorm(1, 16)]
+    return ways(nn.Sequential(*way, nn.GLU(1)), nn.Identity())
+
+
+def gated_around():
+    first, last = (
+        Module(lambda _, x: F.glu(x.permute(0, 2, 3, 1), -1).permute(0, 3, 1, 2)),
+        nn.GLU(1),
+    )
+    return ways(nn.Sequential(first, conv(4, 16), nn.MaxPool2d(2), last), conv(8, 8, 1, 4, 0))
+
+
+def scaled_by_statistics():
+    last = nn.BatchNorm2d(8, affine=False)
+    return ways(nn.Sequential(conv(8, 8, s=1), last), nn.Identity())
+
+
+BESIDE = {
+    "averaged": (lambda: ways(conv(8, 8), nn.AvgPool2d(2)), "Upsample"),
+    "zeros": (lambda: ways(conv(8, 16), Module(widened)), "AutoConvTranspose2d Upsample"),
+    "larger": (lambda: ways(nn.ConvTranspose2d(8, 8, 4, 2, 1), nn.Upsample(scale_factor=2)),
+               "AdaptiveAvgPool2d"),
+    "linear": (linear, "Permute AutoConvTranspose2d Permute"),
+    "norms": (normed, "AutoConvTranspose2d GroupNorm"),
+    "gate": (gated_first, "AutoConvTranspose2d Upsample"),
+    "gate behind": (gated_last, "Identity"),
+    "gates": (gated_around, "AutoConvTranspose2d Upsample"),
+    "statistics": (scaled_by_statistics, "Identity"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_shortcut_has_one_tap_its_last_norm_and_pixels_repeated(name):
+    build, kinds = BESIDE[name]
+    encoder = nn.Sequential(conv(3, 8, s=1), build()).double()
+    decoder = mirrored(encoder, (1, 3, 16, 16))
+    (stage,) = stages(decoder)
+    layers = [each for each in stage.shortcut.modules() if not [*each.children()]]
+    assert " ".join(type(each).__name__ for each in layers) == kinds
+    seen = []
+    stage.register_forward_hook(lambda _, x, y: seen.append((y, stage.shortcut(*x))))
+    code = encoder(torch.randn(2, 3, 16, 16, dtype=torch.float64))
+    assert decoder(code).shape == (2, 3, 16, 16)
+    torch.testing.assert_close(*seen[0], rtol=0, atol=0)
+
+
+def test_a_stage_is_the_sum_of_its_ways():
+    x = torch.randn(2, 3)
+    assert torch.equal(Residual(nn.Tanh())(x), x + x.tanh())
+    assert torch.equal(Residual(nn.Tanh(), nn.Sigmoid())(x), x.sigmoid() + x.tanh())
+
+
+def test_a_sum_that_is_broadcast_or_without_a_layer_is_no_stage():
+    def spread(m, x):
+        return x + m.a(x.mean((2, 3), keepdim=True))
+
+    pooled = ways(nn.Identity(), nn.MaxPool2d(3, 1, 1))
+    for block in (Module(spread, a=conv(8, 8, 1, 1, 0)), pooled):
+        encoder = nn.Sequential(conv(3, 8), block, conv(8, 4))
+        with warnings.catch_warnings(action="ignore", category=autoup.MirrorWarning):
+            assert stages(mirrored(encoder, (1, 3, 32, 32))) == []
+
+
+@pytest.mark.parametrize("joined", [torch.mul, torch.maximum])
+def test_what_is_not_added_up_is_one_layer(joined):
+    block = Module(lambda m, x: joined(m.a(x), m.b(x)), a=conv(8, 8, s=1), b=conv(8, 8, s=1))
+    assert stages(mirrored(nn.Sequential(conv(3, 8), block), (1, 3, 32, 32))) == []
 
 
 def test_a_flag_is_asked_for():

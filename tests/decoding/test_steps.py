@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoup.decoding.edges import between, dominators
+from autoup.decoding.edges import between, dominators, read_edges
 
 
 @st.composite
@@ -37,3 +37,12 @@ def test_dominators_are_the_nodes_without_which_nothing_arrives(reads):
     edges |= {nodes[n]: [nodes[each] for each in read] for n, read in enumerate(reads, 1)}
     found = dominators(between(edges, nodes[0], nodes[-1]), edges)
     assert found == [node for n, node in enumerate(nodes) if not arrives(reads, without=n)]
+
+
+def test_operators_with_underscores_at_both_ends_write_nothing():
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    positive = graph.call_function(torch.ops.aten.gt.Scalar, (x, 0))
+    both = graph.call_function(torch.ops.aten.__and__.Tensor, (positive, positive))
+    last = graph.call_function(torch.ops.aten.mul.Tensor, (both, positive))
+    assert read_edges([*graph.nodes], x)[last] == [both, positive]

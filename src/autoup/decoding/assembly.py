@@ -51,9 +51,9 @@ def assemble(
         ValueError: The grid of pixels is lost; the message names the layer.
     """
     layers, between = _sort(parts)
-    gates = share_gates(layers, between)
     weighted = [number for number, part in enumerate(layers) if part.kind in WEIGHTED]
     first = weighted[0] if weighted else len(layers)
+    gates = share_gates(layers, between, max(0, min(first, len(layers) - 1)))
     children = _Children()
     for number in range(len(layers) - 1, -1, -1):
         part, is_last = layers[number], number <= first
@@ -120,18 +120,28 @@ def _assemble_branch(block: Part, parts: Sequence[Part], settings: Settings) -> 
     What stands in front of its first layer, as before an activated convolution, stands in front
     here too; what stands behind its last layer stands behind.
     """
-    layers, (leading, *inner, closing) = _sort(parts) if parts else ([], [[], []])
-    children = _Children(block.step.name)
+    layers, between = _sort(parts)
     if not layers:
         raise ValueError("its branch has no layer")
-    head = [_moved(each, rescaled(block.after, 1 / gate_of(leading))) for each in leading]
-    between = [[_moved(each, block.before) for each in closing], *inner, head]
-    gates = share_gates(layers, between)
+    leading, *inner, closing = between
+    children = _Children(block.step.name)
+    head = _led(leading, rescaled(block.after, 1 / gate_of(leading)))
+    between = [_led(closing, block.before), *inner]
+    ends = [*leading, *closing]  # What these take changes places as they do.
+    gates = share_gates(layers, [ends, *inner, ends])
     for name, made in _build_followers(head, settings):
         children.put(name, made)
-    for part, followers, gate in reversed([*zip(layers, between[:-1], gates, strict=True)]):
+    for part, followers, gate in reversed([*zip(layers, between, gates, strict=True)]):
         children.put_stage(*_undo(part, followers, gate, settings, bias=False))
     return nn.Sequential(children.modules)
+
+
+def _led(parts: Sequence[Part], point: Point) -> list[Part]:
+    """Return normalisations and activations so that the last leads to another point."""
+    return [
+        _moved(part, rescaled(point, gate_of(parts[number:])))
+        for number, part in enumerate(parts, 1)
+    ]
 
 
 def _moved(part: Part, point: Point) -> Part:

@@ -149,26 +149,20 @@ def repeat(
     return [("enlarge", layer), *crop([(0, o - n) for n, o in zip(made, out_size, strict=True)])]
 
 
-def fit(
-    in_size: Sizes, out_size: Sizes, settings: Settings, borders: Sequence[Border] = ()
-) -> tuple[Layers, Sizes]:
+def fit(in_size: Sizes, out_size: Sizes, borders: Sequence[Border] = ()) -> tuple[Layers, Sizes]:
     """Return the layers without weights that bring a map close to its size, and what they reach.
 
     Axes that shrink are averaged. Where a layer would have the wrong scale, pixels are
     interpolated, or along a causal axis repeated.
 
     Example:
-        >>> plain = Settings(False, lambda _: None, {"smoothness": 0, "init": "torch"}, {})
-        >>> fit((7, 10, 20), (14, 5, 30), plain)[1]
+        >>> fit((7, 10, 20), (14, 5, 30))[1]
         (7, 5, 30)
     """
     dims = len(in_size)
     layers, size = shrink(in_size, out_size)
-    m = settings.options["smoothness"]
     axes = [*zip(size, out_size, borders or (ZEROS,) * dims, strict=True)]
-    centred = tuple(
-        o if not b.causal and solve(i, o, smoothness=m).wrong_scale else i for i, o, b in axes
-    )
+    centred = tuple(o if not b.causal and solve(i, o).wrong_scale else i for i, o, b in axes)
     if centred != size:
         upsample = nn.Upsample(centred, mode=INTERPOLATION[dims], align_corners=False)
         layers.append(("interpolate", upsample))

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
 from autoup.errors import first_line
@@ -132,7 +131,7 @@ def _fix_integers(twin: nn.Module) -> bool:
             name: each
             for name, each in module._buffers.items()  # pyright: ignore[reportPrivateUsage]
             if each is not None and each.ndim == 0 and not each.is_floating_point()
-            if not each.is_meta and not isinstance(module, _NormBase)
+            if not each.is_meta
         }
         if integers:
             kind, found = type(module), True

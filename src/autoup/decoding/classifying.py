@@ -52,7 +52,7 @@ class Reading:
     Args:
         fold: Whether an uneven padding joins what follows it, too.
         merge: Whether all between two changes of resolution becomes one block.
-        residual: Whether a block that adds up two ways is undone way by way.
+        residual: Whether a block that adds up two ways is undone way by way; not with ``merge``.
         gates: Whether an activation may change the number of channels.
         tell: Is told of steps that are left out or replaced, and how.
     """
@@ -145,7 +145,7 @@ class Reading:
         def note(step: Step, _what: str) -> None:
             lost.append(step)
 
-        reading = replace(self, merge=False, tell=note)
+        reading = replace(self, tell=note)
         read = [(way, _ending_at(step.after, reading.parts(way))) for way in step.ways]
         if lost:
             return self._as_block(step)

@@ -68,7 +68,7 @@ def dominators(passed: Sequence[Node], edges: Edges) -> list[Node]:
     lands = [*range(len(passed))]  # How far the edges lead that begin at each node.
     for node in passed:
         for read in edges[node] if node is not passed[0] else ():
-            lands[place[read]] = max(lands[place[read]], place[node])
+            lands[place[read]] = place[node]  # The last one that reads it lies farthest.
     farthest = accumulate(lands, max, initial=0)
     cuts = [node for node, reach in zip(passed, farthest, strict=False) if reach <= place[node]]
     return [node for node in cuts if isinstance(value_of(node), torch.Tensor)]

@@ -31,7 +31,7 @@ def gate_of(followers: Sequence[Part]) -> "Fraction":
 
 
 def share_gates(
-    layers: Sequence[Part], between: Sequence[Sequence[Part]]
+    layers: Sequence[Part], between: Sequence[Sequence[Part]], bare: int = 0
 ) -> "list[tuple[Fraction, Fraction]]":
     """Return for each layer how many channels its mirror makes, and is given, for each of its own.
 
@@ -40,15 +40,18 @@ def share_gates(
     Args:
         layers: What is to be undone, in the encoder's order.
         between: What stands before each and behind the last.
+        bare: Number of the last layer before which nothing of that is in the decoder.
     """
+    one = gate_of(())
     gates = [gate_of(each) for each in between]
     wide, narrow = gates[:-1], gates[1:]
-    for number, part in enumerate(layers):
-        if part.kind == "permute" and not between[number + 1] and number + 1 < len(layers):
-            wide[number + 1] *= wide[number]
-    for number, part in reversed([*enumerate(layers)]):
-        if part.kind == "permute" and not between[number] and number:
-            narrow[number - 1] *= narrow[number]
+    narrow[:bare] = [one] * bare
+    for number, part in enumerate(layers[:-1]):
+        if part.kind == "permute" and not between[number + 1]:
+            wide[number], wide[number + 1] = one, wide[number] * wide[number + 1]
+    for number, part in reversed([*enumerate(layers)][1:]):
+        if part.kind == "permute" and not between[number]:
+            narrow[number], narrow[number - 1] = one, narrow[number] * narrow[number - 1]
     return list(zip(wide, narrow, strict=True))
 
 
@@ -77,7 +80,7 @@ def undo_gated(
         InfeasibleError: A convolution has no adjoint.
         ValueError: The meaning of the dimensions is lost.
     """
-    if part.kind in _FREE or part.kind == "permute":
+    if part.kind in _FREE:
         before, after = rescaled(part.before, wide), rescaled(part.after, 1 / narrow)
         step = replace(part.step, before=before, after=after)
         return undo(replace(part, step=step), settings, bias=bias)

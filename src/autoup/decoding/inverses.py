@@ -128,7 +128,7 @@ def _solve_axis(i: int, o: int, k: int, s: int, d: int, m: int) -> tuple[int, in
     """
     for taps in (k, k + 1) if s == 1 else ():
         cropped = i + d * (taps - 1) - o
-        if cropped >= 0 and cropped % 2 == 0:
+        if cropped % 2 == 0:
             return taps, 1, d
     return solve(i, o, stride=s, smoothness=m).kernel_size, s, 1
 
@@ -219,7 +219,7 @@ def _repeat(
     channels: int, in_size: Sizes, out_size: Sizes, settings: Settings, borders: Sequence[Border]
 ) -> Layers:
     """Enlarge each channel by itself, at the start by the repetition of pixels."""
-    layers, size = fit(in_size, out_size, settings, borders)
+    layers, size = fit(in_size, out_size, borders)
     if size != out_size:  # nothing is left to learn where interpolation reached the size
         up = enlarge(channels, channels, size, out_size, settings, borders=borders, groups=channels)
         repeat_pixels(up, borders)
@@ -284,7 +284,7 @@ def _undo_map(part: Part, settings: Settings, bias: bool) -> Layers:
     order, shape, out_size = read_map(part)
     channels, out_channels = shape[1], part.before.shape[order[1]]
     borders = borders_of(part, settings.borders)
-    fitted, size = fit(shape[2:], out_size, settings, borders)
+    fitted, size = fit(shape[2:], out_size, borders)
     layers = as_map(part, shape) + fitted
     pixel = max(size) == 1 < max(out_size)
     target = size if pixel else out_size

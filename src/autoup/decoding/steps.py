@@ -126,15 +126,13 @@ class Graph:
 
     def _step(self, nodes: tuple[Node, ...], before: Point, after: Point) -> Step:
         weights = sum(prod(self.values[each].shape) for each in self.parameters_of(nodes))
-        ways = self._ways(nodes, before, after)
+        ways = self._ways(before, after)
         return Step(nodes, before, after, self.names.of(nodes), weights, self, ways)
 
-    def _ways(
-        self, nodes: tuple[Node, ...], before: Point, after: Point
-    ) -> tuple[tuple[Step, ...], ...]:
+    def _ways(self, before: Point, after: Point) -> tuple[tuple[Step, ...], ...]:
         """Return the steps to both summands where two ways are added up, or subtracted."""
         read, name = self.edges[after.node], name_of(after.node).rstrip("_")
-        if len(nodes) < 2 or len(read) != 2 or name not in ("add", "sub"):
+        if len(read) != 2 or name not in ("add", "sub"):
             return ()
         values = [value_of(each) for each in read]
         if any(getattr(each, "shape", None) != torch.Size(after.shape) for each in values):
