@@ -29,7 +29,8 @@ BELOW = {
     "layers": {"init", "kernels", "solving"},
     "inspecting": {"layers"},
     "measuring": {"inspecting", "solving", "svg"},
-    "decoding": {"inspecting", "layers", "solving", "init", "table", "progress"},
+    "capturing": {"inspecting"},
+    "decoding": {"capturing", "inspecting", "layers", "solving", "init", "table", "progress"},
     "repairing": {"inspecting", "layers", "solving", "init", "progress"},
     "auditing": {
         "repairing",

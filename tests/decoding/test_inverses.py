@@ -11,9 +11,9 @@ from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import mirror_decoder
-from autoup.decoding.capture import capture
+from autoup.capturing.capture import capture
+from autoup.capturing.steps import read_steps
 from autoup.decoding.shapes import shape_made
-from autoup.decoding.steps import read_steps
 
 SIZE = (2, 3, 32, 32)
 

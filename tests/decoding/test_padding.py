@@ -15,10 +15,10 @@ from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import mirror_decoder
+from autoup.capturing.capture import capture
+from autoup.capturing.operators import name_of
 from autoup.decoding.borders import continue_front
-from autoup.decoding.capture import capture
 from autoup.decoding.concatenation import read_concatenation
-from autoup.decoding.operators import name_of
 
 POOL = {
     kind: dict(enumerate((getattr(nn, f"{kind}Pool{dims}d") for dims in (1, 2, 3)), 1))

@@ -1,8 +1,7 @@
 """From an encoder to its decoder.
 
-The encoder passes through `capture` (its graph), `steps` (the graph cut where all data passes, by
-its `edges`, with the `layouts` of its tensors), `classifying` (what is to be undone: `parts`, which
-`joining` simplifies, by `operators`), and `padding` (how it pads, a `concatenation` too).
+The encoder, captured and cut into steps, passes through `classifying` (what is to be undone:
+`parts`, which `joining` simplifies) and `padding` (how it pads, a `concatenation` too).
 
 Its activations are `runs` of operators, with `evaluating` of constants: the `known` ones, those of
 its own, or formulas that `rebuilding` writes (`activations`); `choosing` takes one of a whole

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from autoup.decoding.edges import value_of
+from autoup.capturing.edges import value_of
+from autoup.capturing.steps import Point, Step, calls_of
 from autoup.decoding.known import alike, has_tensors, known_module, named_module, sample
 from autoup.decoding.rebuilding import rebuild
 from autoup.decoding.runs import (
@@ -24,7 +25,6 @@ from autoup.decoding.runs import (
     is_affine,
     is_local,
 )
-from autoup.decoding.steps import Point, Step, calls_of
 from autoup.inspecting.copies import copy_model, evaluate
 from autoup.layers.formula import Formula
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from autoup.capturing.operators import Norm, main_norm
+from autoup.capturing.steps import Point, Step, where
 from autoup.decoding.borders import Layers, convolve
 from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.choosing import main_activation
 from autoup.decoding.gates import between_gates, gate_of, rescaled, share_gates, undo_gated
 from autoup.decoding.joining import as_one_block, join_lost
-from autoup.decoding.operators import Norm, main_norm
 from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import FOLLOWING, WEIGHTED, Part
 from autoup.decoding.residuals import undo_residual
-from autoup.decoding.steps import Point, Step, where
 from autoup.errors import InfeasibleError
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.layers.residual import Residual

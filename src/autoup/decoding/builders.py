@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from autoup.capturing.operators import Norm
 from autoup.decoding.borders import (
     CONV,
     ZEROS,
@@ -20,7 +21,6 @@ from autoup.decoding.borders import (
     continue_front,
     crop,
 )
-from autoup.decoding.operators import Norm
 from autoup.layers.permute import Permute
 from autoup.layers.resizing import INTERPOLATION
 from autoup.solving.solver import solve

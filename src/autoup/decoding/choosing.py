@@ -6,10 +6,11 @@ from math import prod
 import torch
 from torch.fx import Node
 
+from autoup.capturing.edges import value_of
+from autoup.capturing.operators import CONVOLUTIONS, argument, name_of, plain_name, read_norm
+from autoup.capturing.steps import Graph, Point, Step
 from autoup.decoding.activations import Activation, recognise
-from autoup.decoding.edges import value_of
 from autoup.decoding.known import is_defined, sample
-from autoup.decoding.operators import CONVOLUTIONS, argument, name_of, plain_name, read_norm
 from autoup.decoding.rebuilding import rebuild
 from autoup.decoding.runs import (
     REDUCTIONS,
@@ -21,7 +22,6 @@ from autoup.decoding.runs import (
     is_pointwise,
     skipped,
 )
-from autoup.decoding.steps import Graph, Point, Step
 
 _GATES = frozenset(("hardsigmoid", "sigmoid", "tanh"))
 _CLIPS = frozenset(("clamp", "hardtanh", "relu6"))  # Gates where they are not all, as in /6.

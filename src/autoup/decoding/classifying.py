@@ -11,21 +11,9 @@ from itertools import groupby
 
 import torch
 
-from autoup.decoding.activations import Activation, acts_at_places, kept_module, read_activations
-from autoup.decoding.choosing import main_activation
-from autoup.decoding.concatenation import read_concatenation
-from autoup.decoding.edges import value_of
-from autoup.decoding.evaluating import changes_nothing
-from autoup.decoding.joining import (
-    drop_shuffles,
-    fold_pads,
-    join_around,
-    join_channel_norms,
-    merge,
-)
-from autoup.decoding.known import named_module
-from autoup.decoding.layouts import is_spatial
-from autoup.decoding.operators import (
+from autoup.capturing.edges import value_of
+from autoup.capturing.layouts import is_spatial
+from autoup.capturing.operators import (
     ATTENTION,
     CONVOLUTIONS,
     ELEMENTWISE,
@@ -38,9 +26,21 @@ from autoup.decoding.operators import (
     order_of,
     read_norm,
 )
+from autoup.capturing.steps import Point, Step
+from autoup.decoding.activations import Activation, acts_at_places, kept_module, read_activations
+from autoup.decoding.choosing import main_activation
+from autoup.decoding.concatenation import read_concatenation
+from autoup.decoding.evaluating import changes_nothing
+from autoup.decoding.joining import (
+    drop_shuffles,
+    fold_pads,
+    join_around,
+    join_channel_norms,
+    merge,
+)
+from autoup.decoding.known import named_module
 from autoup.decoding.parts import Pads, Part, flatten, join
 from autoup.decoding.runs import draws_numbers, offence, shuffles_channels
-from autoup.decoding.steps import Point, Step
 
 Tell = Callable[[Step, str], None]
 
@@ -67,8 +67,8 @@ class Reading:
         """Return what is to be undone, in the encoder's order.
 
         Example:
-            >>> from autoup.decoding.capture import capture
-            >>> from autoup.decoding.steps import read_steps
+            >>> from autoup.capturing.capture import capture
+            >>> from autoup.capturing.steps import read_steps
             >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.Dropout())
             >>> steps = read_steps(capture(encoder, (1, 1, 9, 9), None), encoder)
             >>> [part.kind for part in Reading(True, False, True, True, print).parts(steps)]

@@ -9,8 +9,8 @@ from typing import cast
 
 from torch.fx import Node
 
-from autoup.decoding.edges import value_of
-from autoup.decoding.operators import argument, name_of
+from autoup.capturing.edges import value_of
+from autoup.capturing.operators import argument, name_of
 
 _JOINS = frozenset(("cat", "concat", "concatenate"))
 _ZEROS = frozenset(("new_zeros", "zeros", "zeros_like"))

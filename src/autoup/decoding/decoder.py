@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from autoup.capturing.capture import Output, as_map, capture
+from autoup.capturing.edges import value_of
+from autoup.capturing.steps import read_steps
 from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoothness
 from autoup.decoding.assembly import assemble
 from autoup.decoding.builders import Settings
-from autoup.decoding.capture import Output, as_map, capture
 from autoup.decoding.classifying import Reading, Tell
-from autoup.decoding.edges import value_of
 from autoup.decoding.losses import Losses
 from autoup.decoding.padding import read_borders
 from autoup.decoding.parts import Part, flatten
 from autoup.decoding.shapes import shape_made
-from autoup.decoding.steps import read_steps
 from autoup.decoding.warning import warn_of_artifacts
 from autoup.errors import ArtifactWarning
 from autoup.inspecting.runs import check_input_size

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from autoup.decoding.edges import value_of
-from autoup.decoding.steps import Graph, Step
+from autoup.capturing.edges import value_of
+from autoup.capturing.steps import Graph, Step
 
 
 def constant(brought: Node, graph: Graph) -> Any:

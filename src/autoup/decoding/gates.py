@@ -10,12 +10,12 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
+from autoup.capturing.steps import Point
 from autoup.decoding.borders import Layers
 from autoup.decoding.builders import Settings
 from autoup.decoding.inverses import undo
 from autoup.decoding.parts import Part
 from autoup.decoding.runs import channel_axis
-from autoup.decoding.steps import Point
 
 if TYPE_CHECKING:
     from fractions import Fraction  # Loads what few need.

@@ -8,6 +8,15 @@ from typing import Any
 from torch import nn
 from torch.fx import Node
 
+from autoup.capturing.layouts import CHANNEL
+from autoup.capturing.operators import (
+    CONVOLUTIONS,
+    MIXERS,
+    TRANSPOSED,
+    argument,
+    name_of,
+    order_of,
+)
 from autoup.decoding.borders import (
     CONV,
     ZEROS,
@@ -28,15 +37,6 @@ from autoup.decoding.builders import (
     permute,
     repeat_pixels,
     reshape,
-)
-from autoup.decoding.layouts import CHANNEL
-from autoup.decoding.operators import (
-    CONVOLUTIONS,
-    MIXERS,
-    TRANSPOSED,
-    argument,
-    name_of,
-    order_of,
 )
 from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import Part

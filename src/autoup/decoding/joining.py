@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from autoup.capturing.steps import Point, Step
 from autoup.decoding.parts import FOLLOWING, Pads, Part, join
-from autoup.decoding.steps import Point, Step
 
 AsBlock = Callable[[Step], Part]
 

@@ -11,10 +11,10 @@ from torch import nn
 from torch.fx import Node
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
-from autoup.decoding.edges import value_of
-from autoup.decoding.operators import argument, plain_name
+from autoup.capturing.edges import value_of
+from autoup.capturing.operators import argument, plain_name
+from autoup.capturing.steps import Graph
 from autoup.decoding.runs import Run
-from autoup.decoding.steps import Graph
 from autoup.inspecting.runs import quiet
 
 _PLAIN: dict[str, type[nn.Module]] = {

@@ -1,6 +1,6 @@
 """What of an encoder is not in its decoder as it was: one warning for all of it."""
 
-from autoup.decoding.steps import Step, where
+from autoup.capturing.steps import Step, where
 from autoup.errors import MirrorWarning, warn
 
 

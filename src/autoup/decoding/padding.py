@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
+from autoup.capturing.operators import CONVOLUTIONS, IDENTITIES, TRANSPOSED, argument, name_of
+from autoup.capturing.steps import Point, Step
 from autoup.decoding.borders import ZEROS, Border
 from autoup.decoding.concatenation import read_concatenation
-from autoup.decoding.operators import CONVOLUTIONS, IDENTITIES, TRANSPOSED, argument, name_of
 from autoup.decoding.parts import Part
-from autoup.decoding.steps import Point, Step
 from autoup.inspecting.calls import per_dim
 
 _POOLING = {f"{kind}_pool{dims}d": dims for kind in ("avg", "max") for dims in (1, 2, 3)}
@@ -50,9 +50,9 @@ def read_borders(
 
     Example:
         >>> import torch
-        >>> from autoup.decoding.capture import capture
+        >>> from autoup.capturing.capture import capture
         >>> from autoup.decoding.classifying import Reading
-        >>> from autoup.decoding.steps import read_steps
+        >>> from autoup.capturing.steps import read_steps
         >>> encoder = torch.nn.Sequential(torch.nn.ZeroPad1d((2, 0)), torch.nn.Conv1d(1, 8, 3))
         >>> steps = read_steps(capture(encoder, (1, 1, 9), None), encoder)
         >>> parts = Reading(True, False, False, True, print).parts(steps)
@@ -80,9 +80,9 @@ def borders_of(part: Part, borders: Mapping[str, Border]) -> tuple[Border, ...]:
 
     Example:
         >>> import torch
-        >>> from autoup.decoding.capture import capture
+        >>> from autoup.capturing.capture import capture
         >>> from autoup.decoding.classifying import Reading
-        >>> from autoup.decoding.steps import read_steps
+        >>> from autoup.capturing.steps import read_steps
         >>> pool = torch.nn.MaxPool1d(2)
         >>> steps = read_steps(capture(pool, (1, 1, 8), None), pool)
         >>> parts = Reading(True, False, False, True, print).parts(steps)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from autoup.capturing.operators import Norm
+from autoup.capturing.steps import Point, Step
 from autoup.decoding.activations import Activation
-from autoup.decoding.operators import Norm
-from autoup.decoding.steps import Point, Step
 
 Pads = tuple[tuple[int, int], ...]
 

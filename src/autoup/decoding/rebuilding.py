@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from autoup.decoding.edges import value_of
+from autoup.capturing.edges import value_of
+from autoup.capturing.operators import name_of, plain_name
 from autoup.decoding.evaluating import constant, evaluate
-from autoup.decoding.operators import name_of, plain_name
 from autoup.decoding.runs import Run, aliases, does_nothing
 from autoup.layers.formula import Formula
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
+from autoup.capturing.operators import Norm
 from autoup.decoding.borders import Layers
 from autoup.decoding.builders import (
     Settings,
@@ -18,7 +19,6 @@ from autoup.decoding.builders import (
     shrink,
 )
 from autoup.decoding.inverses import as_map, read_map
-from autoup.decoding.operators import Norm
 from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import WEIGHTED, Part
 from autoup.decoding.shapes import shape_made

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.fx import Node
 
-from autoup.decoding.edges import value_of
+from autoup.capturing.edges import value_of
+from autoup.capturing.layouts import CHANNEL
+from autoup.capturing.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of, plain_name
+from autoup.capturing.steps import Graph, Point, Step
 from autoup.decoding.evaluating import constant, tags_of
-from autoup.decoding.layouts import CHANNEL
-from autoup.decoding.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of, plain_name
-from autoup.decoding.steps import Graph, Point, Step
 
 if TYPE_CHECKING:
     from fractions import Fraction  # Loads what few need.

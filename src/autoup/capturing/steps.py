@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from autoup.decoding.edges import Edges, between, dominators, read_edges, value_of
-from autoup.decoding.layouts import (
+from autoup.capturing.edges import Edges, between, dominators, read_edges, value_of
+from autoup.capturing.layouts import (
     CHANNEL,
     Layout,
     convolved,
@@ -31,7 +31,7 @@ from autoup.decoding.layouts import (
     stacked,
     start,
 )
-from autoup.decoding.operators import CONVOLUTIONS, RESHAPES, argument, name_of, order_of
+from autoup.capturing.operators import CONVOLUTIONS, RESHAPES, argument, name_of, order_of
 from autoup.errors import PACKAGE
 from autoup.inspecting.copies import check_module
 from autoup.inspecting.modules import modules_by_path
@@ -167,7 +167,7 @@ def read_graph(program: torch.export.ExportedProgram, encoder: nn.Module) -> Gra
 
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU())
-        >>> from autoup.decoding.capture import capture
+        >>> from autoup.capturing.capture import capture
         >>> read_graph(capture(encoder, (1, 1, 9, 9), None), encoder).target.name
         'relu'
     """
@@ -212,7 +212,7 @@ def read_steps(program: torch.export.ExportedProgram, encoder: nn.Module) -> lis
 
     Example:
         >>> encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU())
-        >>> from autoup.decoding.capture import capture
+        >>> from autoup.capturing.capture import capture
         >>> [step.name for step in read_steps(capture(encoder, (1, 1, 9, 9), None), encoder)]
         ['0', '1']
     """

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoup.decoding.edges import between, dominators, read_edges
+from autoup.capturing.edges import between, dominators, read_edges
 
 
 @st.composite

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch.fx import Node
 
-from autoup.decoding.operators import VIEWS, name_of
+from autoup.capturing.operators import VIEWS, name_of
 
 Edges = dict[Node, list[Node]]
 
