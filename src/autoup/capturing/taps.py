@@ -122,8 +122,8 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]]:
         return cast("dict[Any, Any]", value).items()
     if isinstance(value, tuple | list):
         return enumerate(cast("Sequence[Any]", value))
-    held = vars(value) if hasattr(value, "__dataclass_fields__") else {}
-    return cast("dict[Any, Any]", held).items()
+    is_dataclass = hasattr(value, "__dataclass_fields__")
+    return cast("dict[Any, Any]", vars(value)).items() if is_dataclass else ()
 
 
 def look_up(value: Any, keys: Keys) -> Any:
