@@ -180,6 +180,8 @@ class Axes:
 
         What lies in the channels of a dimension is not counted as a part of its axis.
         """
+        if len(layout) != len(self.entries):
+            return {}
         here = self
         for dim, entry in enumerate(self.entries):
             if self.labels(dim) and any(part.label == CHANNEL for part in entry):
