@@ -181,7 +181,7 @@ def _unshuffle(op: Operator, given: Mapping[str, Any], here: Axes) -> Axes:
     cut = (channels, height // factor, factor, width // factor, factor)
     n = len(front)
     order = [*range(n), *(n + each for each in (0, 2, 4, 1, 3))]
-    return here.reshaped((*front, *cut)).permuted(order).reshaped(op.shape)
+    return here.reshaped((*front, *cut)).permuted(order).reshaped(op.shape).merged(-3, op.shape[-3])
 
 
 _REARRANGES: dict[str, Callable[[Operator, Mapping[str, Any], Axes], Axes | None]] = {
