@@ -162,6 +162,12 @@ def in_place(x, conv):
     return x[..., 1:]
 
 
+def overwritten(x):
+    y = x * 2
+    y[:, :, 1:] = x[:, :, :-1]
+    return y
+
+
 CASES = {
     "even kernel": nn.Conv2d(1, 2, (2, 5), (2, 3), (0, 1), dilation=(3, 1)),
     "same": nn.Conv2d(1, 2, (4, 3), padding="same", dilation=(1, 2)),
@@ -361,6 +367,8 @@ LOST = {
     "coarser beside finer": lambda x: x[:, :, :12] + x[:, :, ::2],
     "mixed": lambda x: (x.transpose(2, 3) @ torch.ones(24, 24)).transpose(2, 3),
     "shifted in place": written,
+    "overwritten in part": overwritten,
+    "beside what is lost": lambda x: x[:, :, :12] + (x[:, :, :12] + x[:, :, ::2]),
     "shortcut around the unknown": lambda x: x + x.flip(2),
     "of learned questions": lambda x: F.scaled_dot_product_attention(
         torch.ones(1, 1, 24, 24), x, x
@@ -463,7 +471,7 @@ MEASURED = {
     "resnet18": (lambda x, net: net.layer2(net.layer1(net.maxpool(net.bn1(net.conv1(x))))), 217),
     "squeezenet1_1": (lambda x, net: net.features[:9](x), 151),
     "inception_v3": (
-        lambda x, net: net.Mixed_6a(net.Mixed_5c(net.Mixed_5b(nn.Sequential(*[*net.children()][:7])(x)))), 207,
+        lambda x, net: nn.Sequential(*[*net.children()][:7], net.Mixed_5b, net.Mixed_5c)(x), 207
     ),
 }  # fmt: skip
 
