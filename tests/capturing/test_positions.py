@@ -5,7 +5,6 @@ middle of what a pixel reads is where it lies.
 """
 
 import random
-import time
 from copy import deepcopy
 from unittest.mock import patch
 
@@ -482,12 +481,3 @@ def test_maps_of_torchvision_lie_in_the_middle_of_what_they_read(name):
     of, size = MEASURED[name]
     known = check(Of(of, build(name)), (1, 3, size, size + 10))
     assert known["0"].first == known["0"].last
-
-
-@pytest.mark.slow
-def test_positions_take_a_small_part_of_a_second():
-    encoder = build("densenet121")
-    graph = read_graph(capture(encoder, (1, 3, 97, 131), None), encoder)
-    begin = time.process_time()
-    positions(graph)
-    assert time.process_time() - begin < 0.6  # Measured 0.1 s.
