@@ -31,6 +31,16 @@ BELOW = {
     "measuring": {"inspecting", "solving", "svg"},
     "capturing": {"inspecting"},
     "decoding": {"capturing", "inspecting", "layers", "solving", "init", "table", "progress"},
+    "unets": {
+        "decoding",
+        "capturing",
+        "inspecting",
+        "layers",
+        "solving",
+        "table",
+        "svg",
+        "progress",
+    },
     "repairing": {"inspecting", "layers", "solving", "init", "progress"},
     "auditing": {
         "repairing",

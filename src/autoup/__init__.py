@@ -21,6 +21,8 @@ from autoup.measuring.phases import is_icnr, phase_spread
 from autoup.repairing.model import repair
 from autoup.solving.solution import Solution
 from autoup.solving.solver import candidates, solve
+from autoup.unets.model import unet
+from autoup.unets.network import UNet
 
 __all__ = [
     "ArtifactWarning",
@@ -33,6 +35,7 @@ __all__ = [
     "InfeasibleError",
     "MirrorWarning",
     "Solution",
+    "UNet",
     "Upsampling",
     "__version__",
     "audit",
@@ -44,6 +47,7 @@ __all__ = [
     "phase_spread",
     "repair",
     "solve",
+    "unet",
 ]
 
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import audit
-from autoup.auditing.positions import Position
+from autoup.inspecting.position import Position
 from autoup.inspecting.recording import record
 
 

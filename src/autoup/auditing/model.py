@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from autoup.auditing.others import read_other
-from autoup.auditing.positions import Position, Positions, add_up, is_known, locate, ratios
+from autoup.auditing.positions import Positions, add_up, is_known, locate, ratios
 from autoup.auditing.reading import Reader
 from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
@@ -19,6 +19,7 @@ from autoup.errors import Refusal
 from autoup.inspecting.calls import Call
 from autoup.inspecting.copies import check_module, copy_model, evaluate, hooks_of
 from autoup.inspecting.modules import modules_by_path
+from autoup.inspecting.position import Position
 from autoup.inspecting.rearranging import PRODUCTS, Rearrangement, find_rearrangements
 from autoup.inspecting.recorder import grows
 from autoup.inspecting.recording import Recording, record

@@ -1,82 +1,20 @@
 """Where each pixel of the output lies in the input, followed through a forward pass.
 
-Along each axis pixel n of a tensor sits at scale*n + offset of the input, in its pixels. Legend: s
-stride, k kernel, p padding, d dilation, r enlargement. A convolution reads pixel n around
-s*n + d*(k - 1)/2 - p, a transposed one puts it around that place of its output, and a resize by r
-puts the centre of pixel n at r*(n + 1/2) - 1/2. Where ways of different offsets meet, the smallest
-and the largest are kept.
+The arithmetic of one axis is ``inspecting.position``'s. Where ways of different offsets meet, the
+smallest and the largest are kept.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan, nan, prod
 
 from autoup.inspecting.calls import Call, kernel_of, per_dim
+from autoup.inspecting.position import Position, join, sample, slide, spread
 from autoup.inspecting.rearranging import Rearrangement
 
 _BY_RATIO = ("interpolate", "adaptive_pool", "pixel_shuffle", "max_unpool")
 _TURNS = ("flip", "fliplr", "flipud", "roll", "rot90")
 _MEANS = ("mean", "sum", "amax", "amin", "std", "var", "logsumexp")
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where the pixels of one axis sit.
-
-    Args:
-        scale: Distance of neighbours, in pixels of the input.
-        first: Smallest offset of any way, in pixels of the input.
-        last: Largest offset.
-        size: Of the input, in pixels.
-    """
-
-    scale: float
-    first: float
-    last: float
-    size: int = 1
-
-    def moved(self, scale: float, offset: float) -> "Position":
-        """Return the position of pixels that sit at ``scale*n + offset`` of these."""
-        move = self.scale * offset
-        return Position(self.scale * scale, self.first + move, self.last + move, self.size)
-
-    def shift(self, size: int) -> tuple[float, float]:
-        """Return how far the middle of the input lies from the middle of a tensor, in its pixels.
-
-        Negative is toward the start; the two differ where ways of different offsets met.
-
-        Args:
-            size: Of the tensor, in pixels.
-
-        Example:
-            >>> Position(0.5, -0.25, -0.25, size=8).shift(16), Position(1, 0, 0.5, size=8).shift(8)
-            ((0.0, 0.0), (-0.5, 0.0))
-        """
-        middle = (self.size - 1) / 2
-        low, high = ((middle - each) / self.scale for each in (self.last, self.first))
-        low, high = (each - (size - 1) / 2 for each in (low, high))
-        return round(low, 9) + 0.0, round(high, 9) + 0.0  # Without rounding, or a minus before 0.
-
-    def stretch(self, size: int) -> float:
-        """Return how far the ends of the input lie outside of their places, in a tensor's pixels.
-
-        Its place is where an enlargement by the ratio of the sizes puts it.
-
-        Example:
-            >>> Position(0.5, 0.0, 0.0, size=20).stretch(30)
-            4.75
-        """
-        return round((1 / self.scale - size / self.size) * (self.size - 1) / 2, 9) + 0.0
-
-    def is_off_scale(self, size: int) -> bool:
-        """Tell whether the ends lie more than two pixels of the input from their places.
-
-        Example:
-            >>> Position(0.5, 0.0, 0.0, size=20).is_off_scale(30)
-            True
-        """
-        return abs(self.stretch(size)) * self.scale > 2
 
 
 Positions = tuple[Position, ...]
@@ -139,18 +77,9 @@ def _rearrange(
 
 
 def _join(sources: Sequence[Positions]) -> Positions | None:
-    axes = [*zip(*sources, strict=True)]
-    if not axes or any(len({(each.scale, each.size) for each in axis}) > 1 for axis in axes):
-        return None
-    return tuple(
-        Position(
-            axis[0].scale,
-            nan if any(isnan(p.first) for p in axis) else min(p.first for p in axis),
-            nan if any(isnan(p.last) for p in axis) else max(p.last for p in axis),
-            axis[0].size,
-        )
-        for axis in axes
-    )
+    axes = [join(axis) for axis in zip(*sources, strict=True)]
+    known = tuple(each for each in axes if each is not None)
+    return known if known and len(known) == len(axes) else None
 
 
 def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
@@ -182,23 +111,13 @@ def _step(call: Call, here: Positions, size: Sequence[int]) -> Positions | None:
 
 
 def _sample(call: Call, axis: int, i: int, o: int) -> tuple[float, float]:
-    """Return where a resize finds its pixels: their distance, and the place of the first.
-
-    A scale that was given counts more than the sizes. The nearest pixel lies off by the mean of
-    what rounding takes, over a period.
-    """
-    from fractions import Fraction  # Loads what few need.
-
+    """Return where a resize finds its pixels; a scale that was given counts more than the sizes."""
     given, scale = call.arguments, call.arguments.get("scale_factor")
-    step = Fraction(i, o)
+    factor = None
     if scale is not None and not given.get("recompute_scale_factor"):
-        step = 1 / Fraction(per_dim(scale, len(call.made) - 2)[axis]).limit_denominator(1000)
-    mode, p, q = given.get("mode", ""), step.numerator, step.denominator
-    if call.name == "interpolate" and mode in ("", "nearest", "nearest-exact"):
-        half = 0 if mode != "nearest-exact" else 1
-        rest = [(2 * n + half) * p // (2 * q) - n * step for n in range(q)]
-        return float(step), float(sum(rest) / q)
-    return float(step), float(step) / 2 - 0.5
+        factor = per_dim(scale, len(call.made) - 2)[axis]
+    mode = given.get("mode", "") or "nearest" if call.name == "interpolate" else ""
+    return sample(i, o, mode, factor)
 
 
 def _slide(call: Call, here: Positions, dims: int) -> Positions | None:
@@ -211,7 +130,7 @@ def _slide(call: Call, here: Positions, dims: int) -> Positions | None:
     if isinstance(padding, str):
         padding = tuple(each // 2 if padding == "same" else 0 for each in reach)
     moves = zip(here, stride, reach, per_dim(padding, dims), strict=True)
-    return tuple(each.moved(s, span / 2 - p) for each, s, span, p in moves)
+    return tuple(each.moved(*slide(s, span, p)) for each, s, span, p in moves)
 
 
 def _spread(call: Call, here: Positions, dims: int) -> Positions:
@@ -221,7 +140,7 @@ def _spread(call: Call, here: Positions, dims: int) -> Positions:
         for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
     moves = zip(here, kernel, stride, padding, dilation, strict=True)
-    return tuple(each.moved(1 / s, -(d * (k - 1) / 2 - p) / s) for each, k, s, p, d in moves)
+    return tuple(each.moved(*spread(s, d * (k - 1), p)) for each, k, s, p, d in moves)
 
 
 def is_known(positions: Positions) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.random import fork_rng  # pyright: ignore[reportUnknownVariableType]
 
+from autoup.capturing.taps import Listener
 from autoup.errors import first_line
 from autoup.inspecting.copies import attempt, check_module, tensors_of
 from autoup.inspecting.modules import modules_by_path
@@ -23,24 +24,28 @@ Output = int | str | Callable[[Any], Any] | None
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
 _DEPENDS = (
     "encoder cannot be captured: its path depends on the values in a tensor{}. "
-    "A decoder mirrors one fixed path: pass the part of the encoder without that "
+    "One fixed path is captured: pass the part of the encoder without that "
     "line, or decide the branch outside of forward."
 )
 
 
 class _Picked(nn.Module):
-    """The encoder, and the tensor that is picked from what it returns."""
+    """The encoder, the tensor that is picked from what it returns, and what is heard of it."""
 
-    def __init__(self, encoder: nn.Module, output: Output) -> None:
+    def __init__(self, encoder: nn.Module, output: Output, listener: Listener | None) -> None:
         super().__init__()
         self.encoder = encoder
         self.output = output
+        self.listener = listener
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _pick(self.encoder(x), self.output)
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if self.listener:
+            self.listener.begin()
+        picked = _pick(self.encoder(x), self.output)
+        return (picked, *(self.listener.tensors if self.listener else ()))
 
 
-class _NoTensorError(Exception):
+class NoTensorError(Exception):
     """What the encoder returns is no tensor, or ``output`` picks none."""
 
 
@@ -57,8 +62,8 @@ def as_map(sizes: InputSizes) -> tuple[int, ...]:
     size, *others = sizes
     if others:
         raise ValueError(
-            f"input_size must be that of one tensor, got {shown(sizes)}: a decoder mirrors an "
-            "encoder of one input; wrap one of several inputs in a module that adds the others."
+            f"input_size must be that of one tensor, got {shown(sizes)}: the encoder is given one "
+            "input; wrap an encoder of several inputs in a module that adds the others."
         )
     if not 3 <= len(size) <= 5:
         raise ValueError(
@@ -69,9 +74,18 @@ def as_map(sizes: InputSizes) -> tuple[int, ...]:
 
 
 def capture(
-    encoder: nn.Module, input_size: tuple[int, ...], output: Output
+    encoder: nn.Module,
+    input_size: tuple[int, ...],
+    output: Output,
+    listener: Listener | None = None,
 ) -> torch.export.ExportedProgram:
     """Capture one forward pass of ``encoder``; the tensor that ``output`` picks ends the graph.
+
+    Args:
+        encoder: The module.
+        input_size: Of its input, batch and channels first.
+        output: Which tensor to pick from what it returns.
+        listener: Hears what passes in and out of its modules; ask it for the taps then.
 
     Raises:
         TypeError: The encoder is not a module that can be captured, or returns no tensor.
@@ -91,8 +105,9 @@ def capture(
     def export(twin: nn.Module) -> torch.export.ExportedProgram:
         try:
             with quiet(), fork_rng(devices=[]), torch.no_grad(), _without_autocast(example):
-                program = torch.export.export(_Picked(twin, output), (example,), strict=False)
-        except _NoTensorError as error:
+                whole = _Picked(twin, output, listener)
+                program = torch.export.export(whole, (example,), strict=False)
+        except NoTensorError as error:
             raise TypeError(str(error)) from None
         except Exception as error:
             if type(error).__name__ in _BY_VALUE and _fix_integers(twin):
@@ -104,7 +119,12 @@ def capture(
             raise ValueError(_DEPENDS.format(""))
         return program
 
-    return attempt(encoder, export, tensors_of(encoder), "encoder")
+    def act(twin: nn.Module) -> torch.export.ExportedProgram:
+        if listener:
+            listener.attach(twin)
+        return export(twin)
+
+    return attempt(encoder, act, tensors_of(encoder), "encoder")
 
 
 def _without_autocast(example: torch.Tensor) -> AbstractContextManager[Any]:
@@ -155,16 +175,16 @@ def _pick(returned: Any, output: Output) -> torch.Tensor:
     elif callable(output):
         picked, asked = output(returned), "output must be a function that returns a tensor"
     elif isinstance(returned, torch.Tensor):
-        raise _NoTensorError(
+        raise NoTensorError(
             f"output={output!r} picks from several outputs, but in evaluation mode the encoder "
             "returns one tensor: leave output out."
         )
     else:
         picked, asked = _look_up(returned, output), "output must pick a tensor"
     if not isinstance(picked, torch.Tensor):
-        raise _NoTensorError(f"encoder returns {_outline(picked)}, no tensor: {asked}.")
+        raise NoTensorError(f"encoder returns {_outline(picked)}, no tensor: {asked}.")
     if not (picked.is_floating_point() or picked.is_complex()):
-        raise _NoTensorError(
+        raise NoTensorError(
             f"encoder returns a tensor of {picked.dtype}, from which no picture can be made: "
             "pick a floating-point tensor with output=."
         )
@@ -177,7 +197,7 @@ def _look_up(returned: Any, output: int | str) -> Any:
     except (TypeError, KeyError, IndexError):
         if isinstance(output, str) and hasattr(returned, output):
             return getattr(returned, output)
-        raise _NoTensorError(
+        raise NoTensorError(
             f"output={output!r} picks nothing from what the encoder returns, "
             f"{_outline(returned)}: pass one of its positions or keys, or a function."
         ) from None

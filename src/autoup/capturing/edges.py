@@ -49,9 +49,10 @@ def _writes(name: str) -> bool:
     return name.endswith("_") and not name.endswith("__")
 
 
-def between(edges: Edges, source: Node, target: Node) -> list[Node]:
-    """Return the nodes that lie on any path from ``source`` to ``target``, in order."""
-    passed, waiting = {source, target}, [target] * (source is not target)
+def between(edges: Edges, source: Node, *targets: Node) -> list[Node]:
+    """Return the nodes that lie on any path from ``source`` to one of the targets, in order."""
+    passed = {source, *targets}
+    waiting = [each for each in targets if each is not source]
     while waiting:
         new = [node for node in edges[waiting.pop()] if node not in passed]
         passed.update(new)

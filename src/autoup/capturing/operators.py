@@ -53,6 +53,18 @@ def argument(node: Node, position: int, name: str, default: Any) -> Any:
     return node.kwargs.get(name, default)
 
 
+def arguments_of(node: Node) -> dict[str, Any]:
+    """Return the arguments of an operator by their names, those that are left out as well."""
+    schema = getattr(node.target, "_schema", None)
+    known: dict[str, Any] = {}
+    for place, each in enumerate(schema.arguments if schema is not None else ()):
+        if each.has_default_value():
+            known[each.name] = each.default_value
+        if place < len(node.args):
+            known[each.name] = node.args[place]
+    return known | node.kwargs
+
+
 def order_of(node: Node, ndim: int) -> tuple[int, ...] | None:
     """Return how an operator orders the dimensions of a tensor; None if it is another operator."""
     name = name_of(node)

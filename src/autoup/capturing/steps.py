@@ -159,8 +159,15 @@ class Graph:
         return list(seen)
 
 
-def read_graph(program: torch.export.ExportedProgram, encoder: nn.Module) -> Graph:
+def read_graph(
+    program: torch.export.ExportedProgram, encoder: nn.Module, others: Sequence[Node] = ()
+) -> Graph:
     """Return what a captured graph of an encoder does to its input.
+
+    Args:
+        program: What was captured.
+        encoder: Of it.
+        others: Tensors beside the output that are wanted, as more of what the encoder returns.
 
     Raises:
         ValueError: The output does not depend on the input.
@@ -176,7 +183,7 @@ def read_graph(program: torch.export.ExportedProgram, encoder: nn.Module) -> Gra
     edges = read_edges(nodes, source)
     target = _read_target(nodes[-1], edges)
     _check_batch(edges)
-    passed = between(edges, source, target)
+    passed = between(edges, source, target, *(each for each in others if each in edges))
     return Graph(
         source,
         target,

@@ -96,7 +96,7 @@ def tensors_of(model: nn.Module) -> list[torch.Tensor]:
 def attempt(
     model: nn.Module, act: Callable[[nn.Module], Result], shared: Sequence[torch.Tensor], name: str
 ) -> Result:
-    """Act on a copy in evaluation mode without hooks, save those that make weights.
+    """Act on a copy in evaluation mode without hooks, save those that a model is made of.
 
     Where that fails and the package of the model's classes has hooks of its own on the model, as
     transformers has to gather outputs, act on a copy with these.

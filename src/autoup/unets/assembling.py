@@ -1,0 +1,144 @@
+"""Put the decoder of a U-Net together: its stages, by what was planned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from torch import nn
+
+from autoup.decoding.shapes import shape_made
+from autoup.errors import Refusal
+from autoup.layers.conv_transpose import AUTO
+from autoup.unets.layers import Block, Kinds
+from autoup.unets.maps import FeatureMap
+from autoup.unets.plan import Grid, Way, plan_way
+from autoup.unets.stages import Stage
+
+_FIRST, _MOST = 16, 256  # Channels at full size, and at most.
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What all stages are made by.
+
+    Args:
+        kinds: The encoder's own kinds of layers.
+        block: Makes a block of its own kind; None for the usual one.
+        widths: Channels of the stages, the full size first; None for the usual ones.
+        options: ``smoothness`` and ``init`` of what enlarges.
+    """
+
+    kinds: Kinds
+    block: Block | None
+    widths: Sequence[int] | None
+    options: dict[str, Any]
+
+
+def plan_ways(grids: Sequence[Grid], maps: Sequence[FeatureMap]) -> list[Way]:
+    """Plan the ways from the deepest map to the image, in this order.
+
+    Raises:
+        ValueError: The resolution between two of them does not fall by a whole number.
+    """
+    ways: list[Way] = []
+    for below, above in pairwise(reversed(grids)):
+        try:
+            ways.append(plan_way(below, above))
+        except Refusal as reason:
+            name, other = (
+                f"layer {maps[each.target].name!r}" if each.joined[:1] != (-1,) else "the input"
+                for each in (below, above)
+            )
+            raise ValueError(
+                f"unet cannot enlarge the map of {name} to that of {other}: {reason}. "
+                "Name other layers in skips=."
+            ) from None
+    return ways
+
+
+def build_stages(ways: Sequence[Way], channels: int, recipe: Recipe) -> list[Stage]:
+    """Build the stages, from the deepest map to the image.
+
+    Args:
+        ways: What was planned.
+        channels: Of the deepest map.
+        recipe: What they are made by.
+    """
+    total = sum(len(way.strides) for way in ways)
+    widths = read_widths(recipe.widths, total)
+    stages: list[Stage] = []
+    for way in ways:
+        size = way.taken
+        for number, strides in enumerate(way.strides):
+            width, last = widths[total - len(stages) - 1], number == len(way.strides) - 1
+            made = tuple(n * s for n, s in zip(size, strides, strict=True))
+            up = AUTO[len(size)](
+                channels,
+                width,
+                size,
+                made,
+                stride=strides,
+                **recipe.options,
+                **recipe.kinds.factory,
+            )
+            joined = way.above.channels if last else 0
+            block = _build_block(recipe, width + joined, width, way.above.size if last else made)
+            take = (way.total, way.fronts) if not number else None
+            stages.append(
+                Stage(
+                    up,
+                    block,
+                    way.above.target,
+                    way.above.joined if last else (),
+                    take,
+                    way.cut if last else None,
+                )
+            )
+            size, channels = made, width
+    return stages
+
+
+def read_widths(widths: Sequence[int] | None, total: int) -> list[int]:
+    """Return the channels of the stages, the full size first.
+
+    Raises:
+        ValueError: There are more or fewer than stages.
+
+    Example:
+        >>> read_widths(None, 6)
+        [16, 32, 64, 128, 256, 256]
+    """
+    if widths is None:
+        return [min(_FIRST * 2**level, _MOST) for level in range(total)]
+    if len(widths) != total:
+        raise ValueError(
+            f"widths must name the channels of {total} levels, the full size first, got "
+            f"{len(widths)}: {tuple(widths)}; the usual ones are {tuple(read_widths(None, total))}."
+        )
+    return [*widths]
+
+
+def _build_block(
+    recipe: Recipe, in_channels: int, out_channels: int, size: Sequence[int]
+) -> nn.Module:
+    """Build a block, and see that one of the user's makes what was asked for."""
+    if recipe.block is None:
+        return recipe.kinds.block(in_channels, out_channels)
+    made: Any = recipe.block(in_channels, out_channels)
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"block must return an nn.Module, got {made!r}.")
+    made.to(**recipe.kinds.factory)
+    given, wanted = (2, in_channels, *size), (2, out_channels, *size)
+    try:
+        shape = shape_made(made, given)
+    except ValueError as error:
+        raise ValueError(
+            f"block({in_channels}, {out_channels}) does not run on a map of {given}: {error}."
+        ) from None
+    if shape != wanted:
+        raise ValueError(
+            f"block({in_channels}, {out_channels}) makes {shape} of a map of {given}, and "
+            f"{wanted} is needed."
+        )
+    return made

@@ -1,0 +1,141 @@
+"""The U-Net itself: the user's encoder, heard by hooks, and the decoder that joins its maps."""
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from autoup.capturing.taps import Tap
+from autoup.unets.stages import Stage
+from autoup.unets.stash import Stash, attach, make_hooks
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A map of the encoder that the decoder reads.
+
+    Args:
+        path: Of the module that it comes out of, or goes into; empty for the encoder itself.
+        channels: How many it has.
+        size: Per axis, in pixels, at the size that the net was built for.
+        scale: Distance of neighbours per axis, in pixels of the input.
+        shift: How far the enlarged lower map lies behind it per axis, in its pixels, positive
+            toward the end; None where unknown, and for the deepest map.
+        order: The order of dimensions that puts it as batch, channels, space.
+        taps: Where it is heard.
+    """
+
+    path: str
+    channels: int
+    size: tuple[int, ...]
+    scale: tuple[float, ...]
+    shift: tuple[float | None, ...] | None
+    order: tuple[int, ...]
+    taps: tuple[Tap, ...]
+
+
+class UNet(nn.Module):
+    """A U-Net on an encoder; made by ``autoup.unet``.
+
+    Attributes:
+        encoder (nn.Module): The user's own object, with hooks on the modules that the skips come
+            from. Called alone it does what it did.
+        decoder (nn.ModuleList): The stages, from the deepest to the full size, each with ``up``
+            and ``block``.
+        head (nn.Module): A convolution of 3 taps to the channels of the output.
+        heads (nn.ModuleList): Those of deep supervision, the largest first.
+        skips (tuple[Skip, ...]): The maps that are joined, the shallowest first.
+        deepest (Skip): The map that the decoder begins with.
+
+    Shape:
+        - Input: what the encoder takes, ``(N, C, *)``, of any size that it takes.
+        - Output: ``(N, out_channels, *)`` with the spatial size of the input; in training with
+          deep supervision a list, the full size first, then the native ones.
+
+    Example:
+        >>> import autoup
+        >>> encoder = nn.Sequential(nn.Conv2d(1, 8, 3, 1, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1))
+        >>> net = autoup.unet(encoder, (1, 1, 28, 28), out_channels=2)
+        >>> net(torch.zeros(3, 1, 31, 29)).shape
+        torch.Size([3, 2, 31, 29])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        stages: Sequence[Stage],
+        skips: Sequence[Skip],
+        head: nn.Module,
+        heads: Sequence[nn.Module],
+        output_activation: nn.Module | None,
+        used: Container[int],
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = nn.ModuleList(stages)
+        self.head = head
+        self.heads = nn.ModuleList(heads)
+        self.output_activation = output_activation
+        self.skips = tuple(skips[:-1])
+        self.deepest = skips[-1]
+        named = encoder.named_parameters(prefix="encoder")
+        self._unused = tuple(name for name, each in named if id(each) not in used)
+        self._stash = Stash(len(skips))
+        self._hooks: Mapping[tuple[str, bool], Any] = make_hooks(
+            self._stash, [each.taps for each in skips]
+        )
+        attach(self._original, self._hooks)
+
+    @property
+    def _original(self) -> nn.Module:
+        """The encoder without a compiler around it."""
+        return getattr(self.encoder, "_orig_mod", self.encoder)
+
+    @property
+    def unused(self) -> dict[str, nn.Parameter]:
+        """The encoder's parameters that no output depends on, as those of a classifier's head."""
+        return {name: self.get_parameter(name) for name in self._unused}
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Return the output at the size of the input; in training, with deep supervision, all."""
+        maps = self._hear(x)
+        y, made = maps[-1], list[Tensor]()
+        for stage in cast("Iterable[Stage]", self.decoder):
+            target = x if stage.target < 0 else maps[stage.target]
+            joined = [x if slot < 0 else maps[slot] for slot in stage.joined]
+            y = stage(y, target.shape[2:], *joined)
+            if self.training and len(self.heads):
+                made.insert(0, y)
+        full = self._finish(self.head(y))
+        if not made:
+            return full
+        coarse = zip(self.heads, made[1:], strict=False)
+        return [full, *(self._finish(head(each)) for head, each in coarse)]
+
+    def _finish(self, y: Tensor) -> Tensor:
+        return y if self.output_activation is None else self.output_activation(y)
+
+    def _hear(self, x: Tensor) -> list[Tensor]:
+        """Run the encoder, and return its maps as batch, channels, space."""
+        if not torch.compiler.is_compiling():
+            attach(self._original, self._hooks)
+        self._stash.open()
+        try:
+            self.encoder(x)
+        finally:
+            heard = self._stash.close()
+        maps = list[Tensor]()
+        for skip, each in zip((*self.skips, self.deepest), heard, strict=True):
+            if each is None:
+                raise RuntimeError(
+                    f"UNet: module {skip.path!r} of the encoder was not called in this pass, or "
+                    f"less often than in the one that was captured, so that its map of "
+                    f"{skip.channels} channels is missing: build the net anew after a change of "
+                    "the encoder's modules."
+                )
+            maps.append(
+                each.permute(skip.order) if skip.order != tuple(sorted(skip.order)) else each
+            )
+        return maps

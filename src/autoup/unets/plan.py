@@ -1,0 +1,147 @@
+"""How a decoder gets from the deepest map to the image: its stages, as plain values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, copysign, prod
+
+from autoup.errors import Refusal
+from autoup.table import join_axes
+from autoup.unets.maps import FeatureMap
+
+_ROUND = 0.1  # Of a stride, what the ratio of two resolutions may lie off it.
+IMAGE = -1  # The number of the image among the maps.
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the pixels of a map lie, and what a decoder joins there.
+
+    Args:
+        size: Per axis, in pixels.
+        scale: Distance of neighbours per axis, in pixels of the input.
+        offset: Where the first pixel lies per axis, in pixels of the input; None if unknown.
+        channels: Of what is joined, together.
+        joined: The maps that are joined, by their numbers; ``IMAGE`` for the image.
+    """
+
+    size: tuple[int, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float | None, ...]
+    channels: int
+    joined: tuple[int, ...] = ()
+
+    @property
+    def target(self) -> int:
+        """The map that has this grid, by its number."""
+        return self.joined[0] if self.joined else IMAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From one map to the next larger one.
+
+    Args:
+        below: Where it begins.
+        above: Where it leads to.
+        strides: Of its stages, each per axis.
+        fronts: By how many whole pixels the lower map is moved per axis, in pixels of the upper.
+        shift: How far its pixels then lie from those of the upper per axis, in pixels of the
+            upper; None if unknown.
+    """
+
+    below: Grid
+    above: Grid
+    strides: tuple[tuple[int, ...], ...]
+    fronts: tuple[int, ...]
+    shift: tuple[float | None, ...]
+
+    @property
+    def total(self) -> tuple[int, ...]:
+        """The enlargement per axis."""
+        return tuple(map(prod, zip(*self.strides, strict=True)))
+
+    @property
+    def cut(self) -> tuple[int, ...]:
+        """Pixels to cut off in front per axis, when all is enlarged."""
+        return tuple(-f % s for f, s in zip(self.fronts, self.total, strict=True))
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """Pixels per axis that are enlarged."""
+        axes = zip(self.above.size, self.cut, self.total, strict=True)
+        return tuple(ceil((n + c) / s) for n, c, s in axes)
+
+
+def plan_way(below: Grid, above: Grid) -> Way:
+    """Plan the stages between two grids.
+
+    Raises:
+        Refusal: An axis is not enlarged by a whole number.
+
+    Example:
+        >>> image, deep = Grid((97,), (1.0,), (0.0,), 3), Grid((25,), (4.0,), (0.0,), 64)
+        >>> way = plan_way(deep, image)
+        >>> way.strides, way.fronts, way.shift, way.taken
+        (((2,), (2,)), (-1,), (0.5,), (25,))
+    """
+    ratios = [b / a for b, a in zip(below.scale, above.scale, strict=True)]
+    strides = [max(1, round(each)) for each in ratios]
+    if any(abs(r - s) > _ROUND * s for r, s in zip(ratios, strides, strict=True)):
+        shown = join_axes([round(each, 2) for each in ratios])
+        raise Refusal(f"the resolution falls by {shown}, which is no whole number")
+    moved = [
+        None if b is None or a is None else (b - a) / scale - (s - 1) / 2
+        for b, a, scale, s in zip(below.offset, above.offset, above.scale, strides, strict=True)
+    ]
+    fronts = tuple(_whole(each or 0) for each in moved)
+    shift = tuple(m if m is None else f - m for f, m in zip(fronts, moved, strict=True))
+    return Way(below, above, _split(strides), fronts, shift)
+
+
+def _whole(pixels: float) -> int:
+    """Return the nearest whole number of pixels, and of two the one nearer to zero."""
+    return int(copysign(ceil(abs(pixels) - 0.5), pixels))
+
+
+def _split(strides: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Split enlargements into prime ones, the last for all axes.
+
+    Example:
+        >>> _split((4, 6)), _split((2, 4))
+        (((2, 2), (2, 3)), ((1, 2), (2, 2)))
+    """
+    factors = [_primes(each) for each in strides]
+    steps = max(map(len, factors))
+    return tuple(zip(*([1] * (steps - len(each)) + each for each in factors), strict=True))
+
+
+def _primes(number: int) -> list[int]:
+    factor = next((n for n in range(2, number) if number % n == 0), number)
+    return [factor] * (number > 1) + (_primes(number // factor) if factor < number else [])
+
+
+def plan_grids(maps: Sequence[FeatureMap], image: FeatureMap, *, image_skip: bool) -> list[Grid]:
+    """Return the grids from the image to the deepest map, with what is joined in each.
+
+    Args:
+        maps: From the shallowest to the deepest.
+        image: The input.
+        image_skip: Whether it is joined as well.
+    """
+    extra = [(IMAGE, image)] if image_skip else []
+    numbered = [*enumerate(maps)]
+    groups = [[each for each in numbered if each[1].scale == image.scale] + extra]
+    for number, each in numbered:
+        if each.scale == image.scale:
+            continue
+        if groups[-1] and groups[-1][0][1].scale == each.scale:
+            groups[-1].append((number, each))
+        else:
+            groups.append([(number, each)])
+    return [_grid(group, group[0][1] if group else image) for group in groups]
+
+
+def _grid(group: Sequence[tuple[int, FeatureMap]], first: FeatureMap) -> Grid:
+    channels = sum(each.channels for _, each in group)
+    joined = tuple(number for number, _ in group)
+    return Grid(first.size, first.scale, first.offset, channels, joined)

@@ -1,0 +1,113 @@
+"""The stages of a U-Net's decoder: fit the map, enlarge it, cut it, join the skip, convolve.
+
+Sizes are taken from the skip at each call. Along an axis, m pixels are enlarged to s*m, which is
+always clean; a skip of n pixels gets them from ``ceil((n + c)/s)`` of the lower map, where pixels
+beyond its ends repeat the last, and c and what is left over are cut off. So the same weights put
+the same row in the same place whether a size is odd or even.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+Sizes = Sequence[int]
+
+
+class Stage(nn.Module):
+    """One enlargement, and the block behind it.
+
+    Args:
+        up: Enlarges the map.
+        block: Acts on the enlarged map and what is joined to it.
+        target: Which map the way leads to, by its number among the skips; -1 for the image.
+        joined: Which maps are joined to what is enlarged, likewise.
+        take: Where the way begins here, how to choose the pixels to enlarge: by how much the map
+            is enlarged on the way, and by how many pixels of the target it is moved, both per
+            axis; None elsewhere.
+        cut: Where the way ends here, how many pixels to cut off in front per axis; else None.
+
+    Shape:
+        - Input: the lower map ``(N, C, *)``, the size of the target, and what is joined.
+        - Output: ``(N, C_out, *)``, with that size where the way ends here.
+    """
+
+    def __init__(
+        self,
+        up: nn.Module,
+        block: nn.Module,
+        target: int,
+        joined: Sequence[int],
+        take: tuple[Sequence[int], Sequence[int]] | None,
+        cut: Sequence[int] | None,
+    ) -> None:
+        super().__init__()
+        self.up = up
+        self.block = block
+        self.target = target
+        self.joined = tuple(joined)
+        self._take = take
+        self._cut = cut
+
+    def forward(self, x: Tensor, size: Sizes, *joined: Tensor) -> Tensor:
+        """Enlarge a map, join others to it, and run the block."""
+        if self._take is not None:
+            x = take(x, size, *self._take)
+        x = self.up(x)
+        if self._cut is not None:
+            x = cut(x, size, self._cut)
+        if joined:
+            x = torch.cat([x, *joined], 1)
+        return cast("Tensor", self.block(x))
+
+
+def take(x: Tensor, size: Sizes, strides: Sequence[int], fronts: Sequence[int]) -> Tensor:
+    """Return the pixels of a map that are to be enlarged.
+
+    Args:
+        x: The map.
+        size: That is wanted, per axis.
+        strides: By which it is enlarged.
+        fronts: How many pixels of the result it lies further back than at the start.
+
+    Example:
+        >>> take(torch.arange(3.0).view(1, 1, 3), [7], [2], [0])
+        tensor([[[0., 1., 2., 2.]]])
+    """
+    for axis, (n, s, front) in enumerate(zip(size, strides, fronts, strict=True), 2):
+        first = -front // s
+        left = -front - s * first
+        m, wanted = x.shape[axis], (n + left + s - 1) // s
+        if first or not _is_known(m, wanted):
+            rows = (torch.arange(wanted, device=x.device) + first).clamp(0, m - 1)
+            x = x.index_select(axis, rows)
+    return x
+
+
+def cut(x: Tensor, size: Sizes, fronts: Sequence[int]) -> Tensor:
+    """Return the pixels of an enlarged map that the skip has.
+
+    Example:
+        >>> cut(torch.arange(4.0).view(1, 1, 4), [3], [0])
+        tensor([[[0., 1., 2.]]])
+    """
+    ends = [(left, n + left) for n, left in zip(size, fronts, strict=True)]
+    if all(not left and _is_known(n, e) for n, (left, e) in zip(x.shape[2:], ends, strict=True)):
+        return x
+    if torch.compiler.is_compiling():  # A slice asks whether it fits, which cannot be proved.
+        pads = [
+            pad for n, (left, e) in zip(x.shape[2:], ends, strict=True) for pad in (e - n, -left)
+        ]
+        return F.pad(x, pads[::-1])
+    return x[(..., *(slice(*each) for each in ends))]
+
+
+def _is_known(size: int, wanted: int) -> bool:
+    """Whether two sizes are the same, whatever the input; asked without leaving a condition."""
+    if not torch.compiler.is_compiling():
+        return size == wanted
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(size == wanted)
