@@ -1,10 +1,10 @@
 """A U-Net of autoup against that of segmentation_models.pytorch, over one ResNet-18.
 
 Both start from the same random encoder and see the same pictures: shapes and digits on photographs
-(``material.py``). Measured are IoU and what is wrong near boundaries and elsewhere, on photographs
+(``scenes.py``). Measured are IoU and what is wrong near boundaries and elsewhere, on photographs
 held out, at the size of the training and at an odd one, where the other is used in all the ways
 that people use it. Every run is a line of the results file: stop the program when you like, and the
-next call goes on. ``tables.py`` makes the tables from that file without training.
+next call goes on. ``comparison.py`` makes the tables from that file without training.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-import tables
+import comparison
 import torch
 from tqdm import tqdm
 
@@ -34,53 +34,53 @@ def write(path: Path, lines: list[dict[str, object]]) -> None:
 
 def train(arm: str, seed: int, steps: int) -> list[dict[str, object]]:
     """Train one, and return what is told of it."""
-    import models
-    import training
+    import learning
+    import nets
 
-    model = models.ARMS[arm](seed)
-    trial = training.Trial(model, seed, steps)
+    model = nets.ARMS[arm](seed)
+    trial = learning.Trial(model, seed, steps)
     for _ in range(steps):
         trial.step()
     about = {"arm": arm, "seed": seed, "steps": steps}
     lines: list[dict[str, object]] = [
-        {"what": "train", **about, "parameters": models.parameters(model), "loss": trial.curve()}
+        {"what": "train", **about, "parameters": nets.parameters(model), "loss": trial.curve()}
     ]
-    trained = (models.SIZE, models.SIZE)
-    cases = [(trained, "as it is"), (training.ODD, "as it is")]
+    trained = (nets.SIZE, nets.SIZE)
+    cases = [(trained, "as it is"), (learning.ODD, "as it is")]
     if arm != "autoup":
-        cases += [(training.ODD, way) for way in training.WAYS if way != "as it is"]
+        cases += [(learning.ODD, way) for way in learning.WAYS if way != "as it is"]
     for size, way in cases:
-        told = training.measure(model, size, way)
+        told = learning.measure(model, size, way)
         lines.append({"what": "measure", **about, "size": size, "way": way, **told})
     return lines
 
 
 def compare(count: int) -> list[dict[str, object]]:
     """Return the seconds and the memory of a step."""
-    import models
-    import training
+    import learning
+    import nets
 
     lines: list[dict[str, object]] = []
-    for size in ((models.SIZE, models.SIZE), training.ODD):
-        times = training.clock(0, count, size)
+    for size in ((nets.SIZE, nets.SIZE), learning.ODD):
+        times = learning.clock(0, count, size)
         medians = {arm: round(statistics.median(each), 4) for arm, each in times.items()}
         about = {"what": "time", "device": "CPU, one thread", "size": size, "rounds": count}
-        lines.append({**about, "seconds": medians, "ratio": round(training.ratio(times), 4)})
-    for arm, build in models.ARMS.items():
-        held = training.peak(training.Trial(build(0), 0, 10))
+        lines.append({**about, "seconds": medians, "ratio": round(learning.ratio(times), 4)})
+    for arm, build in nets.ARMS.items():
+        held = learning.peak(learning.Trial(build(0), 0, 10))
         lines.append({"what": "memory", "arm": arm, "mib": held})
     return lines
 
 
 def fill(options: argparse.Namespace) -> None:
     """Do what the results file lacks."""
-    lines = tables.read(options.out)
+    lines = comparison.read(options.out)
     context = multiprocessing.get_context("spawn")
-    if options.time and not tables.find(lines, what="memory"):
+    if options.time and not comparison.find(lines, what="memory"):
         with ProcessPoolExecutor(1, context, prepare) as pool:  # Alone, for the sake of the clock.
             write(options.out, pool.submit(compare, options.count).result())
-    done = {(line["arm"], line["seed"]) for line in tables.find(lines, what="train")}
-    todo = [(arm, seed) for seed in options.seeds for arm in tables.ARMS]
+    done = {(line["arm"], line["seed"]) for line in comparison.find(lines, what="train")}
+    todo = [(arm, seed) for seed in options.seeds for arm in options.arms]
     todo = [each for each in todo if each not in done and options.steps]
     with ProcessPoolExecutor(options.jobs, context, prepare) as pool:
         futures = [pool.submit(train, *each, options.steps) for each in todo]
@@ -89,11 +89,12 @@ def fill(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Do what is not done yet, and print the tables."""
+    """Do what is not done yet, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, 20 steps: a minute")
     parser.add_argument("--steps", type=int, help="of each training: 2000; 0 for none")
     parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2")
+    parser.add_argument("--arms", nargs="+", choices=comparison.ARMS, default=[*comparison.ARMS])
     parser.add_argument("--time", action="store_true", help="measure time and memory of a step too")
     parser.add_argument("--count", type=int, default=40, help="steps of each that are timed")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
@@ -102,11 +103,11 @@ def main() -> None:
     quick = options.quick
     options.seeds = options.seeds or ([0] if quick else [0, 1, 2])
     options.steps = (20 if quick else 2000) if options.steps is None else options.steps
-    options.out = options.out or (Path("output/unets_quick.jsonl") if quick else tables.RESULTS)
+    options.out = options.out or (Path("output/unets_quick.jsonl") if quick else comparison.RESULTS)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.touch()
     fill(options)
-    print(tables.compose(tables.read(options.out)))
+    print(comparison.compose(comparison.read(options.out)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Photographs, digits and their fillings are told apart before anything is drawn: what is held out was
 never seen. A picture has three to five things on it, of four classes: ellipses, polygons, their
 outlines two to three and a half pixels wide, and handwritten digits. All have soft edges, and each
-differs from what it lies on by its texture and by an offset of random colour.
+is brighter than what it lies on, by an offset of random colour, and has another texture.
 """
 
 import sys
@@ -121,17 +121,17 @@ SHAPES: dict[int, Callable[[tuple[int, int], np.random.Generator], torch.Tensor]
 
 def fill(image: torch.Tensor, covered: torch.Tensor, texture: torch.Tensor, offset: float,
          rng: np.random.Generator) -> torch.Tensor:  # fmt: skip
-    """Lay a texture on what is covered, its mean an offset brighter than what was there."""
+    """Lay a texture of half contrast on what is covered, its mean an offset brighter than what was there."""
     colour = torch.tensor(offset * rng.uniform(0.4, 1, size=3), dtype=torch.float32)
     there = (image * covered).sum((1, 2)) / covered.sum().clamp(min=1)
-    texture = texture - texture.mean((1, 2), keepdim=True) + (there + colour)[:, None, None]
+    texture = (texture - texture.mean((1, 2), keepdim=True)) / 2 + (there + colour)[:, None, None]
     return torch.lerp(image, texture.clamp(0, 1), covered)
 
 
 def draw(split: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
     """Return a picture, (3, H, W) in [0, 1], and the class of each of its pixels, (H, W)."""
     photographs, written = sources(split)
-    image = 0.7 * crop(photographs[rng.integers(len(photographs))], size, rng)
+    image = 0.6 * crop(photographs[rng.integers(len(photographs))], size, rng)
     classes = torch.zeros(size, dtype=torch.long)
     for kind in sorted(rng.integers(1, len(CLASSES), size=rng.integers(3, 6)), key=_depth):
         if kind in SHAPES:
@@ -139,7 +139,7 @@ def draw(split: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[t
         else:
             covered = write_digit(size, written[rng.integers(len(written))], rng)
         texture = crop(photographs[rng.integers(len(photographs))], size, rng)
-        image = fill(image, covered, texture, rng.uniform(0.15, 0.4), rng)
+        image = fill(image, covered, texture, rng.uniform(0.2, 0.5), rng)
         classes[covered > 0.5] = int(kind)
     return image, classes
 

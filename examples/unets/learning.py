@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
-from material import CLASSES, batch, boundaries
-from models import ARMS, SIZE
+from nets import ARMS, SIZE
+from scenes import CLASSES, batch, boundaries
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 

@@ -49,7 +49,7 @@ def spread(values: list[float], digits: int) -> str:
 
 def by_size(size: list[int]) -> str:
     """Return a size as it is written."""
-    return "×".join(map(str, size))
+    return " x ".join(map(str, size))
 
 
 def quality(lines: list[dict]) -> str:
@@ -114,7 +114,7 @@ def costs(lines: list[dict]) -> str:
 
 
 def compose(lines: list[dict]) -> str:
-    """Return all tables."""
+    """Return all comparison."""
     parts: list[str] = []
     if find(lines, what="measure"):
         parts += ["### Pictures held out", quality(lines)]
@@ -126,7 +126,7 @@ def compose(lines: list[dict]) -> str:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, nargs="?", default=RESULTS)
     print(compose(read(parser.parse_args().results)))
