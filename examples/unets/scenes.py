@@ -121,7 +121,7 @@ SHAPES: dict[int, Callable[[tuple[int, int], np.random.Generator], torch.Tensor]
 
 def fill(image: torch.Tensor, covered: torch.Tensor, texture: torch.Tensor, offset: float,
          rng: np.random.Generator) -> torch.Tensor:  # fmt: skip
-    """Lay a texture of half contrast on what is covered, its mean an offset brighter than what was there."""
+    """Lay a texture of half contrast on what is covered, an offset brighter than what was there."""
     colour = torch.tensor(offset * rng.uniform(0.4, 1, size=3), dtype=torch.float32)
     there = (image * covered).sum((1, 2)) / covered.sum().clamp(min=1)
     texture = (texture - texture.mean((1, 2), keepdim=True)) / 2 + (there + colour)[:, None, None]
