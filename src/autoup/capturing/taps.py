@@ -4,7 +4,7 @@ What hooks hear while a copy is captured becomes further outputs of the graph, f
 graph has no more operators than before, and says itself which of its tensors each one is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -99,7 +99,7 @@ class _Behind:
     listener: Listener
     path: str
 
-    def __call__(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def __call__(self, _: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         self.listener.hear(self.path, output, is_output=True)
 
 
@@ -113,14 +113,17 @@ def entries(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Tensor]]:
     if isinstance(value, Tensor):
         yield keys, value
         return
-    if isinstance(value, Mapping):
-        found = cast("Mapping[Any, Any]", value).items()
-    elif isinstance(value, tuple | list):
-        found = enumerate(cast("Sequence[Any]", value))
-    else:
-        found = vars(value).items() if hasattr(value, "__dataclass_fields__") else ()
-    for key, each in found:
+    for key, each in _items(value):
         yield from entries(each, (*keys, key))
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return cast("dict[Any, Any]", value).items()
+    if isinstance(value, tuple | list):
+        return enumerate(cast("Sequence[Any]", value))
+    is_dataclass = hasattr(value, "__dataclass_fields__")
+    return cast("dict[Any, Any]", vars(value)).items() if is_dataclass else ()
 
 
 def look_up(value: Any, keys: Keys) -> Any:
@@ -131,6 +134,6 @@ def look_up(value: Any, keys: Keys) -> Any:
         4
     """
     for key in keys:
-        is_name = isinstance(key, str) and not isinstance(value, Mapping)
-        value = getattr(value, key) if is_name else value[key]  # type: ignore[arg-type]
-    return value
+        by_name = isinstance(key, str) and not isinstance(value, dict)
+        value = getattr(value, str(key)) if by_name else value[key]  # pyright: ignore
+    return value  # pyright: ignore

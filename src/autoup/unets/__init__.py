@@ -2,6 +2,6 @@
 
 `model` has it captured, with what passes in and out of its modules; `maps` are its feature maps,
 of which `levels` finds one of each resolution and `selecting` takes what the user asks for. `plan`
-says how to get from the deepest to the image, in whole numbers, `assembling` builds that, of the
-`layers` that the encoder has. What then runs is `network`, of `stages`, fed by the hooks of `stash`.
+says how to get from the deepest to the image, in whole numbers, and `assembling` builds that, of
+`layers` of the encoder's kinds. What then runs is `network`, of `stages`, fed by hooks (`stash`).
 """

@@ -89,6 +89,7 @@ def build_stages(ways: Sequence[Way], channels: int, recipe: Recipe) -> list[Sta
                 Stage(
                     up,
                     block,
+                    width,
                     way.above.target,
                     way.above.joined if last else (),
                     take,

@@ -12,6 +12,8 @@ from autoup.capturing.positions import Position, positions
 from autoup.capturing.steps import Graph
 from autoup.capturing.taps import Tap
 
+Offset = tuple[float, float]
+
 _SAME = 0.7  # Of the size that an axis keeps within a level, at least.
 
 
@@ -25,7 +27,8 @@ class FeatureMap:
         channels: How many it has.
         size: Per axis, in pixels.
         scale: Distance of neighbours per axis, in pixels of the input.
-        offset: Where the first pixel lies per axis, in pixels of the input; None if unknown.
+        offset: Where the first pixel lies per axis, in pixels of the input: from and to, which
+            differ where ways of different offsets met; None if unknown.
         taps: Where it passes into modules and out of them, in the order of the pass.
     """
 
@@ -34,7 +37,7 @@ class FeatureMap:
     channels: int
     size: tuple[int, ...]
     scale: tuple[float, ...]
-    offset: tuple[float | None, ...]
+    offset: tuple[Offset | None, ...]
     taps: tuple[Tap, ...]
 
     @property
@@ -61,6 +64,10 @@ class FeatureMap:
         """Whether another map has clearly less resolution along an axis."""
         return any(a <= _SAME * b for a, b in zip(self.scale, other.scale, strict=True))
 
+    def falls_from(self, other: "FeatureMap") -> bool:
+        """Whether this map has clearly less resolution along an axis than another."""
+        return other.falls_to(self)
+
     def jump_to(self, other: "FeatureMap") -> float:
         """Return the largest ratio of the resolutions of this and another map."""
         return max(b / a for a, b in zip(self.scale, other.scale, strict=True))
@@ -85,11 +92,15 @@ class FeatureMaps:
         """The tensors that pass into modules or out of them."""
         return [*self._taps]
 
+    def taps_of(self, node: Node) -> Sequence[Tap]:
+        """Return where a tensor passes into modules or out of them."""
+        return self._taps.get(node, ())
+
     @property
     def image(self) -> FeatureMap:
         """The input."""
         size = self._input
-        scale, offset = (1.0,) * len(size), (0.0,) * len(size)
+        scale, offset = (1.0,) * len(size), ((0.0, 0.0),) * len(size)
         order = tuple(range(len(size) + 2))
         channels = value_of(self.graph.source).shape[1]
         return FeatureMap(self.graph.source, order, channels, size, scale, offset, ())
@@ -108,7 +119,7 @@ class FeatureMaps:
         spatial = sorted(order[2:], key=lambda axis: labels[axis])
         if len(spatial) != len(self._input):
             return None
-        found: Mapping[str, Position] = self._positions.get(node, {})
+        found = self._positions.get(node, dict[str, Position]())
         size = tuple(value.shape[axis] for axis in spatial)
         at = [found.get(labels[axis][0]) for axis in spatial]
         return FeatureMap(
@@ -117,6 +128,6 @@ class FeatureMaps:
             value.shape[order[1]],
             size,
             tuple(p.scale if p else n / m for p, n, m in zip(at, self._input, size, strict=True)),
-            tuple(p and (p.first + p.last) / 2 for p in at),
+            tuple(p and (p.first, p.last) for p in at),
             tuple(self._taps.get(node, ())),
         )

@@ -14,12 +14,13 @@ from autoup.checks import INITS, as_int, check_choice, check_flags, require_smoo
 from autoup.inspecting.runs import check_input_size
 from autoup.progress import steps
 from autoup.unets.assembling import Recipe, build_stages, plan_ways
-from autoup.unets.layers import Block, read_kinds
+from autoup.unets.layers import Block, Kinds, read_kinds
 from autoup.unets.levels import find_levels
 from autoup.unets.maps import FeatureMap, FeatureMaps
 from autoup.unets.network import Skip, UNet
 from autoup.unets.plan import Way, plan_grids
-from autoup.unets.selecting import select
+from autoup.unets.selecting import check_skips, select
+from autoup.unets.stages import Stage
 
 
 def unet(
@@ -84,6 +85,7 @@ def unet(
     """
     sizes = as_map(check_input_size(input_size))
     out_channels = as_int("out_channels", out_channels)
+    asked = check_skips(skips)
     check_flags(image_skip=image_skip)
     check_choice("init", init, INITS)
     count = as_int("deep_supervision", deep_supervision, 0)
@@ -92,27 +94,30 @@ def unet(
         step("capture")
         maps = _look(encoder, sizes)
         step("build")
-        chosen = select(maps, find_levels(maps), skips, image_skip=image_skip)
+        chosen = select(maps, find_levels(maps), asked, image_skip=image_skip)
         value = value_of(chosen[-1].node)
         factory: dict[str, Any] = {"device": value.device, "dtype": value.dtype}
         passed = between(maps.graph.edges, maps.graph.source, *(each.node for each in chosen))
         kinds = read_kinds(maps.graph, passed, len(sizes) - 2, factory)
         ways = plan_ways(plan_grids(chosen, maps.image, image_skip=image_skip), chosen)
         stages = build_stages(ways, chosen[-1].channels, Recipe(kinds, block, widths, options))
-        if count >= len(stages):
-            raise ValueError(count)
-        widths = [stage.up.out_channels for stage in reversed(stages)]
-        heads = [kinds.conv(width, out_channels) for width in widths]
+        head, *heads = _build_heads(stages, kinds, out_channels, count)
         used = {id(maps.graph.values[name]) for name in maps.graph.parameters_of(passed)}
-        return UNet(
-            encoder,
-            stages,
-            _describe(chosen, ways),
-            heads[0],
-            heads[1 : count + 1],
-            output_activation,
-            used,
+        found = _describe(chosen, ways)
+        return UNet(encoder, stages, found, head, heads, output_activation, used)
+
+
+def _build_heads(
+    stages: Sequence[Stage], kinds: Kinds, out_channels: int, count: int
+) -> list[nn.Module]:
+    """Build the head of the full size and those of some coarser levels."""
+    if count >= len(stages):
+        raise ValueError(
+            f"deep_supervision must be at most {len(stages) - 1}, the levels below the full size, "
+            f"got {count}."
         )
+    widths = [stage.channels for stage in reversed(stages)]
+    return [kinds.conv(width, out_channels) for width in widths[: count + 1]]
 
 
 def _look(encoder: nn.Module, sizes: tuple[int, ...]) -> FeatureMaps:

@@ -101,7 +101,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Return the output at the size of the input; in training, with deep supervision, all."""
         maps = self._hear(x)
-        y, made = maps[-1], list[Tensor]()
+        y = maps[-1]
+        made: list[Tensor] = []
         for stage in cast("Iterable[Stage]", self.decoder):
             target = x if stage.target < 0 else maps[stage.target]
             joined = [x if slot < 0 else maps[slot] for slot in stage.joined]
@@ -126,7 +127,7 @@ class UNet(nn.Module):
             self.encoder(x)
         finally:
             heard = self._stash.close()
-        maps = list[Tensor]()
+        maps: list[Tensor] = []
         for skip, each in zip((*self.skips, self.deepest), heard, strict=True):
             if each is None:
                 raise RuntimeError(

@@ -6,7 +6,7 @@ from math import ceil, copysign, prod
 
 from autoup.errors import Refusal
 from autoup.table import join_axes
-from autoup.unets.maps import FeatureMap
+from autoup.unets.maps import FeatureMap, Offset
 
 _ROUND = 0.1  # Of a stride, what the ratio of two resolutions may lie off it.
 IMAGE = -1  # The number of the image among the maps.
@@ -19,14 +19,15 @@ class Grid:
     Args:
         size: Per axis, in pixels.
         scale: Distance of neighbours per axis, in pixels of the input.
-        offset: Where the first pixel lies per axis, in pixels of the input; None if unknown.
+        offset: Where the first pixel lies per axis, in pixels of the input, from and to; None if
+            unknown.
         channels: Of what is joined, together.
         joined: The maps that are joined, by their numbers; ``IMAGE`` for the image.
     """
 
     size: tuple[int, ...]
     scale: tuple[float, ...]
-    offset: tuple[float | None, ...]
+    offset: tuple[Offset | None, ...]
     channels: int
     joined: tuple[int, ...] = ()
 
@@ -46,7 +47,7 @@ class Way:
         strides: Of its stages, each per axis.
         fronts: By how many whole pixels the lower map is moved per axis, in pixels of the upper.
         shift: How far its pixels then lie from those of the upper per axis, in pixels of the
-            upper; None if unknown.
+            upper; None if unknown, or where ways of different offsets met.
     """
 
     below: Grid
@@ -79,7 +80,7 @@ def plan_way(below: Grid, above: Grid) -> Way:
         Refusal: An axis is not enlarged by a whole number.
 
     Example:
-        >>> image, deep = Grid((97,), (1.0,), (0.0,), 3), Grid((25,), (4.0,), (0.0,), 64)
+        >>> image, deep = Grid((97,), (1.0,), ((0, 0),), 3), Grid((25,), (4.0,), ((0, 0),), 64)
         >>> way = plan_way(deep, image)
         >>> way.strides, way.fronts, way.shift, way.taken
         (((2,), (2,)), (-1,), (0.5,), (25,))
@@ -89,13 +90,21 @@ def plan_way(below: Grid, above: Grid) -> Way:
     if any(abs(r - s) > _ROUND * s for r, s in zip(ratios, strides, strict=True)):
         shown = join_axes([round(each, 2) for each in ratios])
         raise Refusal(f"the resolution falls by {shown}, which is no whole number")
-    moved = [
-        None if b is None or a is None else (b - a) / scale - (s - 1) / 2
-        for b, a, scale, s in zip(below.offset, above.offset, above.scale, strides, strict=True)
-    ]
-    fronts = tuple(_whole(each or 0) for each in moved)
-    shift = tuple(m if m is None else f - m for f, m in zip(fronts, moved, strict=True))
+    ends = zip(below.offset, above.offset, above.scale, strides, strict=True)
+    moved = [None if b is None or a is None else _move(b, a, scale, s) for b, a, scale, s in ends]
+    fronts = tuple(_whole(min(max(0, each[0]), each[1])) if each else 0 for each in moved)
+    shift = tuple(
+        f - m[0] if m and m[0] == m[1] else None for f, m in zip(fronts, moved, strict=True)
+    )
     return Way(below, above, _split(strides), fronts, shift)
+
+
+def _move(below: Offset, above: Offset, scale: float, stride: int) -> Offset:
+    """Return by how many pixels of the upper map the enlarged lower one is to be moved."""
+    low, high = (
+        (b - a) / scale - (stride - 1) / 2 for b, a in zip(below, reversed(above), strict=True)
+    )
+    return low, high
 
 
 def _whole(pixels: float) -> int:

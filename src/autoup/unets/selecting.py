@@ -1,12 +1,104 @@
 """Which of an encoder's maps a decoder joins, as the user asks."""
 
 from collections.abc import Sequence
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, cast
 
+from autoup.checks import as_int
 from autoup.unets.maps import FeatureMap, FeatureMaps
 
 
+def check_skips(skips: object) -> int | tuple[str, ...] | None:
+    """Return what is asked for: how many, or which by their paths; None for all.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It is negative.
+
+    Example:
+        >>> check_skips(3), check_skips(["layer1"])
+        (3, ('layer1',))
+    """
+    if skips is None:
+        return None
+    if isinstance(skips, tuple | list):
+        paths = cast("Sequence[object]", skips)
+        if all(isinstance(each, str) for each in paths):
+            return tuple(cast("Sequence[str]", paths))
+    elif not isinstance(skips, str):
+        return as_int("skips", skips, 0)
+    raise TypeError(f"skips must be how many, or the paths of modules in a list, got {skips!r}.")
+
+
 def select(
-    maps: FeatureMaps, levels: Sequence[FeatureMap], skips: Any, *, image_skip: bool
+    maps: FeatureMaps,
+    levels: Sequence[FeatureMap],
+    skips: int | tuple[str, ...] | None,
+    *,
+    image_skip: bool,
 ) -> list[FeatureMap]:
-    return [*levels]
+    """Return the maps that are joined, from the shallowest, and behind them the deepest.
+
+    Args:
+        maps: All maps of the encoder.
+        levels: Those that were found, one of each resolution.
+        skips: What ``check_skips`` returns.
+        image_skip: Whether the image is joined, so that no other needs to be.
+
+    Raises:
+        ValueError: There are none, fewer than asked for, or no such module.
+    """
+    *found, deepest = levels
+    if not deepest.falls_from(maps.image) or not (found or image_skip or skips):
+        raise ValueError(
+            f"encoder has maps of one resolution only, that of layer {deepest.name!r} with "
+            f"{_shown(deepest)}: there is nothing to join on the way to the size of the input. "
+            "Take an encoder that reduces its maps in steps, or pass image_skip=True to join the "
+            "input itself."
+        )
+    if isinstance(skips, int):
+        if skips > len(found):
+            raise ValueError(
+                f"skips={skips} asks for more maps than the encoder has: {len(found)}, of "
+                f"{_listed(found)}."
+            )
+        found = found[len(found) - skips :]
+    elif skips is not None:
+        named = [_named(maps, path, deepest) for path in dict.fromkeys(skips)]
+        found = sorted(named, key=lambda each: each.scale)
+    return [*found, deepest]
+
+
+def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
+    """Return the map that comes out of a module."""
+    graph = maps.graph
+    nodes = [node for node in maps.tapped if node in graph.layouts]
+    by_path: dict[str, list[Any]] = {}
+    for node in nodes:
+        for tap in maps.taps_of(node):
+            if tap.is_output:
+                by_path.setdefault(tap.path, []).append(maps.read(node))
+    if path not in graph.modules or path not in by_path:
+        near = get_close_matches(path, [each for each in by_path if each], 3)
+        what = "returns no tensor in a pass" if path in graph.modules else "is none of its modules"
+        hint = f"; close to it are {', '.join(map(repr, near))}" if near else ""
+        raise ValueError(f"skips names {path!r}, and that {what} of the encoder{hint}.")
+    found = next((each for each in reversed(by_path[path]) if each), None)
+    if found is None:
+        raise ValueError(
+            f"skips names {path!r}, whose output is no map with the axes of the input."
+        )
+    if not deepest.falls_from(found):
+        raise ValueError(
+            f"skips names {path!r} with {_shown(found)}, which is no larger than the deepest map "
+            f"that the decoder begins with: {_shown(deepest)} of layer {deepest.name!r}."
+        )
+    return found
+
+
+def _shown(each: FeatureMap) -> str:
+    return f"{each.channels} channels of {'x'.join(map(str, each.size))}"
+
+
+def _listed(found: Sequence[FeatureMap]) -> str:
+    return ", ".join(f"{each.name!r} ({_shown(each)})" for each in found) or "none"

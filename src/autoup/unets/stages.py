@@ -22,6 +22,7 @@ class Stage(nn.Module):
     Args:
         up: Enlarges the map.
         block: Acts on the enlarged map and what is joined to it.
+        channels: What it makes.
         target: Which map the way leads to, by its number among the skips; -1 for the image.
         joined: Which maps are joined to what is enlarged, likewise.
         take: Where the way begins here, how to choose the pixels to enlarge: by how much the map
@@ -38,6 +39,7 @@ class Stage(nn.Module):
         self,
         up: nn.Module,
         block: nn.Module,
+        channels: int,
         target: int,
         joined: Sequence[int],
         take: tuple[Sequence[int], Sequence[int]] | None,
@@ -46,6 +48,7 @@ class Stage(nn.Module):
         super().__init__()
         self.up = up
         self.block = block
+        self.channels = channels
         self.target = target
         self.joined = tuple(joined)
         self._take = take

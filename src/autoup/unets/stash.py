@@ -33,9 +33,10 @@ class Stash:
 
     def close(self) -> list[torch.Tensor | None]:
         """End to hear, and return what was heard; nothing is kept."""
-        maps = self.maps
-        self.maps, self.calls, self.is_open = [None] * self.size, {}, False
-        return maps
+        heard = self.maps
+        self.open()
+        self.is_open = False
+        return heard
 
     def hear(self, path: str, is_output: bool, slots: Slots, value: Any) -> None:
         """Keep what is wanted of what passes in or out of a module; the last that passes counts."""
@@ -68,7 +69,7 @@ class BehindHook:
     path: str
     slots: Slots = field(repr=False)
 
-    def __call__(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def __call__(self, _: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         """Hear it while the stash is open."""
         if self.stash.is_open:
             self.stash.hear(self.path, True, self.slots, output)
