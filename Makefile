@@ -10,7 +10,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # The models that tests mirror, audit and repair; the first without what their data sets would need.
-MODELS := torchvision timm monai diffusers einops haar-pytorch normflows pytorch3dunet snac
+MODELS := torchvision timm monai diffusers einops haar-pytorch normflows pytorch3dunet snac \
+	segmentation-models-pytorch
 MORE_MODELS := transformers pyyaml safetensors
 # The tools that the layers are tested in, without the torch that they would bring.
 TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics

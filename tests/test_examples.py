@@ -34,6 +34,7 @@ SMALL = {
         "--models",
         "DCGAN",
     ],
+    "unets/run.py": ["--quick", "--steps", "2", "--time", "--count", "1"],
     "smoothness_cost.py": ["--rounds", "1", "--sizes", "8"],
     "mirror_or_resize.py": ["--steps", "2", "--seeds", "0"],
     "fold_cost.py": ["--quick"],
@@ -73,7 +74,7 @@ def example(tmp_path_factory):
 
 
 def test_every_example_is_run():
-    folders = {"evidence/run.py", "mirror_or_own/run.py"}
+    folders = {"evidence/run.py", "mirror_or_own/run.py", "unets/run.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} | folders == set(SMALL)
 
 
@@ -206,6 +207,24 @@ def test_mirrors_and_own_decoders_end_in_tables_that_are_remade_from_the_results
     code = f"import sys; sys.path.insert(0, {str(EXAMPLES / 'mirror_or_own')!r}); import tables; "
     code += (
         f"sys.argv = ['tables', {str(results)!r}]; tables.main(); assert 'torch' not in sys.modules"
+    )
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.together("unets/run.py")
+def test_both_unets_end_in_tables_that_are_remade_from_the_results(example):
+    done, cwd = example("unets/run.py")
+    for size, way in (("96 x 96", "as it is"), ("97 x 131", "padded with zeros")):
+        row = rf"^\| {size} \| segmentation_models\.pytorch \| {way} \| 0\.\d{{3}} ± 0\.000 \|"
+        assert re.search(row, done.stdout, re.MULTILINE)
+    assert re.search(r"^\| `autoup\.unet` \| 14,241,989 \|", done.stdout, re.MULTILINE)
+    results = cwd / "output" / "unets_quick.jsonl"
+    folder = str(EXAMPLES / "unets")
+    code = f"import sys; sys.path.insert(0, {folder!r}); import comparison; "
+    code += (
+        f"sys.argv = ['c', {str(results)!r}]; comparison.main(); assert 'torch' not in sys.modules"
     )
     again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
     assert again.returncode == 0, again.stderr
