@@ -11,7 +11,7 @@ from autoup.unets.drawing import draw_levels
 from autoup.unets.skips import Skip
 from autoup.unets.stages import Stage
 from autoup.unets.stash import Stash, attach, make_hooks
-from autoup.unets.summary import Summary, summarise
+from autoup.unets.summary import Summary, summarise, without_compiler
 
 
 class UNet(nn.Module):
@@ -77,8 +77,9 @@ class UNet(nn.Module):
     @property
     def unused(self) -> dict[str, nn.Parameter]:
         """The encoder's parameters that no output depends on, as those of a classifier's head."""
+        wanted = {*map(without_compiler, self._unused)}  # A module may have gone, as a head.
         named = self.encoder.named_parameters(prefix="encoder")
-        return {name: each for name, each in named if name in self._unused}
+        return {name: each for name, each in named if without_compiler(name) in wanted}
 
     def __str__(self) -> str:
         """Return a table of the levels; ``repr`` shows the modules."""
@@ -109,10 +110,7 @@ other formats of that.
             [*cast("Iterable[Stage]", self.decoder)],
             (*self.skips, self.deepest),
             [self.head, *self.heads],
-            {
-                name.removeprefix("encoder.").removeprefix("_orig_mod."): each
-                for name, each in self.unused.items()
-            },
+            {name.removeprefix("encoder."): each for name, each in self.unused.items()},
         )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

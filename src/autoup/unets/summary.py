@@ -210,7 +210,12 @@ def summarise(
         (*read, last),
         (_count([encoder]), _count([*stages, *heads])),
         (len(unused), sum(each.numel() for each in unused.values())),
-        tuple(find_tops(unused, [name for name, _ in encoder.named_parameters()])),
+        tuple(
+            find_tops(
+                [*map(without_compiler, unused)],
+                [without_compiler(name) for name, _ in encoder.named_parameters()],
+            )
+        ),
     )
 
 
@@ -231,6 +236,16 @@ def _read_level(
 def _count(parts: Iterable[nn.Module]) -> int:
     """Return the numbers in the parameters of modules, each once."""
     return sum({id(p): p.numel() for part in parts for p in part.parameters()}.values())
+
+
+def without_compiler(name: str) -> str:
+    """Return the path of a parameter as it is where ``torch.compile`` wraps no module.
+
+    Example:
+        >>> without_compiler("_orig_mod.head._orig_mod.weight")
+        'head.weight'
+    """
+    return name.replace("_orig_mod.", "")
 
 
 def find_tops(some: Collection[str], names: Collection[str]) -> list[str]:
