@@ -17,9 +17,10 @@ from autoup.unets.assembling import Recipe, build_stages, plan_ways
 from autoup.unets.layers import Block, Kinds, read_kinds
 from autoup.unets.levels import find_levels
 from autoup.unets.maps import FeatureMap, FeatureMaps
-from autoup.unets.network import Skip, UNet
+from autoup.unets.network import UNet
 from autoup.unets.plan import Way, plan_grids
 from autoup.unets.selecting import check_skips, select
+from autoup.unets.skips import Skip
 from autoup.unets.stages import Stage
 
 
@@ -105,7 +106,7 @@ def unet(
         head, *heads = _build_heads(stages, kinds, out_channels, count)
         used = {id(maps.graph.values[name]) for name in maps.graph.parameters_of(passed)}
         found = _describe(chosen, ways)
-        return UNet(encoder, stages, found, head, heads, output_activation, used)
+        return UNet(encoder, sizes, stages, found, head, heads, output_activation, used)
 
 
 def _build_heads(
