@@ -230,6 +230,13 @@ def test_what_is_unused_is_told_by_the_outermost_modules():
     assert "unused" not in str(net)
 
 
+def test_a_compiled_encoder_tells_the_same():
+    encoder = build("image").encoder
+    compiled = torch.compile(encoder, backend="eager")
+    size = (2, 3, 29, 36)
+    assert str(unet(compiled, size, 2)) == str(unet(copy.deepcopy(encoder), size, 2))
+
+
 def test_it_tells_of_what_it_is_now():
     net = build("image")
     net.head, net.heads[0] = nn.Conv2d(16, 5, 1), nn.Sequential(nn.Conv2d(32, 5, 1))
