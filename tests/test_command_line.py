@@ -50,6 +50,16 @@ class Batched(nn.Sequential):
         super().__init__(nn.ConvTranspose2d(4, 4, 2, 2), nn.BatchNorm2d(4))
 
 
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.BatchNorm2d(4))
+        self.middle, self.deep = nn.Conv2d(4, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)
+
+    def forward(self, x):
+        return self.deep(self.middle(self.stem(x)))
+
+
 class Two(nn.Module):
     def __init__(self):
         super().__init__()
@@ -215,14 +225,46 @@ def test_audit_looks_at_the_weights_of_a_checkpoint(capsys):
     assert spreads[0] > 0.1 > 1e-6 > spreads[1]
 
 
+@pytest.mark.parametrize(("words", "options"), [
+    ([], {}),
+    (["--skips", "1"], {"skips": 1}),
+    (["--skips", "stem", "middle"], {"skips": ["stem", "middle"]}),
+    (["--skips", "stem", "--image-skip"], {"skips": ["stem"], "image_skip": True}),
+    (["--out-channels", "5", "--deep-supervision=1"], {"out_channels": 5, "deep_supervision": 1}),
+])  # fmt: skip
+def test_unet_prints_and_draws_the_net(words, options, folder, capsys):
+    words += ["--draw", "net.svg"]
+    assert main(["unet", "some_models:Encoder", "--input-size", "1", "3", "9", "14", *words]) == 0
+    import some_models
+
+    net = autoup.unet(some_models.Encoder(), (1, 3, 9, 14), **{"out_channels": 1, **options})
+    assert capsys.readouterr() == (f"{net}\n", "")
+    assert (folder / "net.svg").read_text(encoding="utf-8") == net.draw().svg
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("words", "said"), [
+    (["--skips", "stem.9"], "skips names 'stem.9'"),
+    (["--skips", "3"], "skips=3 asks for more maps than the encoder has"),
+    (["--out-channels", "0"], "out_channels must be at least 1, got 0"),
+    (["--deep-supervision", "2"], "deep_supervision must be at most 1"),
+    (["--input-size", "1", "3", "8", "8"], "an encoder takes one input: give one --input-size."),
+    (["--draw", "no/net.svg"], "cannot write no/net.svg: "),
+])  # fmt: skip
+def test_unet_that_cannot_be_built_exits_with_2(words, said, capsys):
+    told = refused(["unet", "some_models:Encoder", "--input-size", "1,3,8,8", *words], capsys)
+    assert told.startswith(f"autoup unet: {said}")
+    assert told.count("\n") == 1
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("arguments", "said"), [
     (["nowhere:Model"], "there is no module 'nowhere'"),
     (["nowhere.py:Model"], "there is no file nowhere.py"),
     (["nowhere"], "names no model: write MODULE:NAME"),
     (["no.where"], "names no model: write MODULE:NAME"),
-    (["some_models"], "write some_models:NAME. It has Bad, Batched, Two, build, chatters, clean, "),
-    (["some_models:Missing"], "has no 'Missing'; it has Bad, Batched, Two, build, chatters, clean"),
+    (["some_models"], "write some_models:NAME. It has Bad, Batched, Encoder, Two, build, "),
+    (["some_models:Missing"], "has no 'Missing'; it has Bad, Batched, Encoder, Two, build, "),
     (["some_models:number"], "is int, neither a model nor what makes one"),
     (["some_models:Holder"], r"makes Holder, no nn.Module"),
     (["some_models:stops"], "SystemExit"),
@@ -272,6 +314,12 @@ def test_class_that_takes_arguments_is_told_how_to_make_it(folder, capsys):
      "audit some_models:Batched --input-size 1 4 8 8"),
     ("repair some_models:Batched --input-size 4,8,8",
      "repair some_models:Batched --input-size 1 4 8 8"),
+    ("skips some_models:Encoder --input-size 1 3 8 8",
+     "unet some_models:Encoder --input-size 1 3 8 8"),
+    ("unet some_models:Encoder --input-size 3 8 8",
+     "unet some_models:Encoder --input-size 1 3 8 8"),
+    ("unet some_models:Encoder --input-size 1 3 8 8 --draw net.png",
+     "unet some_models:Encoder --input-size 1 3 8 8 --draw net.svg"),
 ])  # fmt: skip
 def test_slips_are_answered_with_a_command_that_works(given, meant, folder, capsys):
     (folder / "models").mkdir()
@@ -298,7 +346,7 @@ def test_wrong_usage_exits_with_2_and_shows_the_usage(arguments, capsys):
     assert refused(arguments, capsys).startswith("usage: python -m autoup")
 
 
-@pytest.mark.parametrize("command", ["solve", "audit", "repair"])
+@pytest.mark.parametrize("command", ["solve", "audit", "repair", "unet"])
 def test_help_teaches(command, capsys):
     for words in ([command, "--help"], [command, "-h"]):
         assert main(words) == 0

@@ -52,7 +52,7 @@ BELOW = {
         "table",
         "progress",
     },
-    "commands": {"auditing", "repairing", "inspecting", "solving"},
+    "commands": {"auditing", "repairing", "inspecting", "solving", "unets"},
 }
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from autoup import unet
 
-SIZE = 96
+SIZE = 64
 CLASSES = 5
 
 

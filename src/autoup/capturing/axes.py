@@ -178,25 +178,30 @@ class Axes:
     def shown(self, layout: Layout) -> dict[str, Position]:
         """Return the positions of the axes that stand where a layout has them too.
 
-        What lies in the channels of a dimension is not counted as a part of its axis.
+        What lies in the channels of a dimension is not counted as a part of its axis, and an axis
+        of which a dimension holds parts in another order has no position.
         """
+        if len(layout) != len(self.entries):
+            return {}
         here = self
         for dim, entry in enumerate(self.entries):
             if self.labels(dim) and any(part.label == CHANNEL for part in entry):
                 here = here.merged(dim, self.shape[dim])
-        stands: dict[str, set[int]] = {}
+        stands: dict[str, list[int]] = {}
         for dim, factors in enumerate(layout):
             names = {label for label, _ in factors}
             for label in names if CHANNEL not in names else ():
-                stands.setdefault(label, set()).add(dim)
-        found = {
-            each: {d for d in range(len(here.entries)) if each in here.labels(d)} for each in stands
-        }
+                stands.setdefault(label, []).append(dim)
         return {
             label: each
             for label, each in here.positions.items()
-            if found.get(label) and found[label] == stands[label]
+            if here._dims_of(label) == stands.get(label, [])
         }
+
+    def _dims_of(self, label: str) -> list[int]:
+        """Return the dimensions that hold parts of an axis, as often as they do."""
+        held = [(dim, part) for dim, entry in enumerate(self.entries) for part in entry]
+        return [dim for dim, part in held if part.label == label]
 
 
 def _finer(part: Part, label: str, step: int) -> Part:

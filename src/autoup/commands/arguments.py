@@ -6,13 +6,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from autoup.commands import audit_command, corrections, repair_command, solve_command
+from autoup.commands import (
+    audit_command,
+    corrections,
+    repair_command,
+    solve_command,
+    unet_command,
+)
 from autoup.commands.answers import Answer
 from autoup.commands.sizes import read_sizes
 
 PROGRAM = "python -m autoup"
 INTRO = """\
-usage: python -m autoup solve | audit | repair ...
+usage: python -m autoup solve | audit | repair | unet ...
 
 Transposed convolutions from the two sizes you know: solve for one, audit and repair
 those you have.
@@ -23,6 +29,8 @@ those you have.
       every upsampling layer of a model, what is wrong with it and what would help
   python -m autoup repair my_package.models:Generator --input-size 1 64 16 16
       the changes that make them even and keep the outputs; with --out a checkpoint too
+  python -m autoup unet my_package.models:Encoder --input-size 1 3 224 224
+      the U-Net on an encoder: which maps it joins, sizes and channels; with --draw a picture
 
 --help behind a command lists its options, --version tells the version."""
 _SOLVE = """\
@@ -72,6 +80,19 @@ keys, such as "module.". Reading it runs no code (weights_only=True). Files that
 .safetensors are read and written too.
 
 Exit status: 0 done, or nothing to do; 1 some layer stays as it is; 2 could not repair."""
+_UNET = f"""\
+Show the U-Net that autoup.unet builds on an encoder: for each level where its skip comes
+from, sizes, channels, and how far the enlarged map lies from the skip.
+
+  python -m autoup unet models/encoder.py:build --input-size 1 3 224 224
+  python -m autoup unet my_package:Encoder --input-size 1 3 97 131 --draw unet.svg
+  python -m autoup unet my_package:Encoder --input-size 1 1 64 64 64 --skips stem layer1
+
+{_MODEL}
+
+Options are those of autoup.unet; nothing runs but the capture of the encoder.
+
+Exit status: 0 built, 2 could not build."""
 _INPUT_SIZE = "size of the input, batch first; once for each input"
 
 
@@ -241,9 +262,39 @@ def _repair_parser() -> _Parser:
     return _with_help(parser)
 
 
+def _unet_parser() -> _Parser:
+    parser = _Parser("unet MODEL --input-size N ... [options]", _UNET, unet_command.run)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="MODULE:NAME or FILE.py:NAME, the encoder")
+    add(
+        "--input-size", nargs="+", action="append", required=True, metavar="N",
+        help="size of the input, batch first",
+    )  # fmt: skip
+    add(
+        "--out-channels", type=int, default=1, metavar="N",
+        help="channels of the output; 1 unless given",
+    )  # fmt: skip
+    add(
+        "--skips", nargs="+", metavar="WHICH",
+        help="how many skips, or the paths of the modules whose output is joined",
+    )  # fmt: skip
+    add("--image-skip", action="store_true", help="join the input itself at full size")
+    add(
+        "--deep-supervision", type=int, default=0, metavar="N",
+        help="heads for so many of the coarser levels",
+    )  # fmt: skip
+    add("--draw", type=Path, metavar="FILE", help="draw the net too, as SVG")
+    return _with_help(parser)
+
+
 def _with_help(parser: _Parser) -> _Parser:
     parser.add_argument("-h", "--help", action="help", help="show this help and exit")
     return parser
 
 
-COMMANDS = {"solve": _solve_parser, "audit": _audit_parser, "repair": _repair_parser}
+COMMANDS = {
+    "solve": _solve_parser,
+    "audit": _audit_parser,
+    "repair": _repair_parser,
+    "unet": _unet_parser,
+}

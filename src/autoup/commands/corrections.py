@@ -8,6 +8,7 @@ _MEANT = {
     "solve": ("calculate", "compute", "find", "search", "size", "sizes"),
     "audit": ("analyse", "analyze", "check", "inspect", "lint", "report", "scan", "verify"),
     "repair": ("convert", "correct", "fix", "mend", "patch", "replace", "upgrade"),
+    "unet": ("decoder", "draw", "segment", "skips", "u-net"),
 }
 
 

@@ -94,6 +94,7 @@ def build_stages(ways: Sequence[Way], channels: int, recipe: Recipe) -> list[Sta
                     way.above.joined if last else (),
                     take,
                     way.cut if last else None,
+                    way.shift if last else (),
                 )
             )
             size, channels = made, width

@@ -32,12 +32,14 @@ class Kinds:
         norm: The normalisation; None for none.
         activation: Of which each block gets copies.
         factory: ``device`` and ``dtype`` of each layer.
+        init: ``"torch"`` for PyTorch's start of convolutions.
     """
 
     dims: int
     norm: Norm | None
     activation: nn.Module
     factory: dict[str, Any]
+    init: str = "damped"
 
     def block(self, in_channels: int, out_channels: int) -> nn.Module:
         """Return two convolutions of 3 taps, each with normalisation and activation.
@@ -57,11 +59,29 @@ class Kinds:
         return nn.Sequential(layers)
 
     def conv(self, in_channels: int, out_channels: int, *, bias: bool = True) -> nn.Module:
-        """Return a convolution of 3 taps that keeps the size."""
-        return CONV[self.dims](in_channels, out_channels, 3, padding=1, bias=bias, **self.factory)
+        """Return a convolution of 3 taps that keeps the size, with the start of He et al. 2015."""
+        made = self._conv(in_channels, out_channels, bias)
+        if self.init != "torch":
+            nn.init.kaiming_uniform_(made.weight, nonlinearity="relu")
+        return made
+
+    def head(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Return what makes the output, with the start of Glorot & Bengio 2010."""
+        made = self._conv(in_channels, out_channels, True)
+        if self.init != "torch":
+            nn.init.xavier_uniform_(made.weight)
+        return made
+
+    def _conv(self, in_channels: int, out_channels: int, bias: bool) -> Any:
+        made = CONV[self.dims](in_channels, out_channels, 3, padding=1, bias=bias, **self.factory)
+        if bias and self.init != "torch":
+            nn.init.zeros_(made.bias)
+        return made
 
 
-def read_kinds(graph: Graph, nodes: Sequence[Node], dims: int, factory: dict[str, Any]) -> Kinds:
+def read_kinds(
+    graph: Graph, nodes: Sequence[Node], dims: int, factory: dict[str, Any], init: str
+) -> Kinds:
     """Return what an encoder is made of: its most frequent normalisation and activation.
 
     Normalisations over channels alone become a group normalisation of one group.
@@ -71,11 +91,12 @@ def read_kinds(graph: Graph, nodes: Sequence[Node], dims: int, factory: dict[str
         nodes: The operators to look at, in order.
         dims: Spatial axes.
         factory: ``device`` and ``dtype``.
+        init: Of the net.
     """
     norms = Counter(filter(None, map(read_norm, nodes)))
     norm = norms.most_common(1)[0][0] if norms else None
     norm = replace(norm, shape=()) if norm else None
-    return Kinds(dims, norm, _read_activation(graph, nodes), factory)
+    return Kinds(dims, norm, _read_activation(graph, nodes), factory, init)
 
 
 def _read_activation(graph: Graph, nodes: Sequence[Node]) -> nn.Module:

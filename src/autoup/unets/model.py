@@ -17,9 +17,10 @@ from autoup.unets.assembling import Recipe, build_stages, plan_ways
 from autoup.unets.layers import Block, Kinds, read_kinds
 from autoup.unets.levels import find_levels
 from autoup.unets.maps import FeatureMap, FeatureMaps
-from autoup.unets.network import Skip, UNet
+from autoup.unets.network import UNet
 from autoup.unets.plan import Way, plan_grids
 from autoup.unets.selecting import check_skips, select
+from autoup.unets.skips import Skip
 from autoup.unets.stages import Stage
 
 
@@ -61,7 +62,8 @@ def unet(
             net then returns a list, the full size first.
         output_activation: Behind each head.
         smoothness: As in ``AutoConvTranspose2d``, for every layer that enlarges.
-        init: Likewise.
+        init: Likewise. The convolutions start as He et al. 2015 have it and the heads as Glorot &
+            Bengio 2010, or with ``"torch"`` as PyTorch's do.
 
     Returns:
         The net, with the attributes of ``UNet``.
@@ -98,13 +100,13 @@ def unet(
         value = value_of(chosen[-1].node)
         factory: dict[str, Any] = {"device": value.device, "dtype": value.dtype}
         passed = between(maps.graph.edges, maps.graph.source, *(each.node for each in chosen))
-        kinds = read_kinds(maps.graph, passed, len(sizes) - 2, factory)
+        kinds = read_kinds(maps.graph, passed, len(sizes) - 2, factory, init)
         ways = plan_ways(plan_grids(chosen, maps.image, image_skip=image_skip), chosen)
         stages = build_stages(ways, chosen[-1].channels, Recipe(kinds, block, widths, options))
         head, *heads = _build_heads(stages, kinds, out_channels, count)
         used = {id(maps.graph.values[name]) for name in maps.graph.parameters_of(passed)}
         found = _describe(chosen, ways)
-        return UNet(encoder, stages, found, head, heads, output_activation, used)
+        return UNet(encoder, sizes, stages, found, head, heads, output_activation, used)
 
 
 def _build_heads(
@@ -117,7 +119,7 @@ def _build_heads(
             f"got {count}."
         )
     widths = [stage.channels for stage in reversed(stages)]
-    return [kinds.conv(width, out_channels) for width in widths[: count + 1]]
+    return [kinds.head(width, out_channels) for width in widths[: count + 1]]
 
 
 def _look(encoder: nn.Module, sizes: tuple[int, ...]) -> FeatureMaps:

@@ -1,39 +1,17 @@
 """The U-Net itself: the user's encoder, heard by hooks, and the decoder that joins its maps."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from autoup.capturing.taps import Tap
+from autoup.svg import Drawing
+from autoup.unets.drawing import draw_levels
+from autoup.unets.skips import Skip
 from autoup.unets.stages import Stage
 from autoup.unets.stash import Stash, attach, make_hooks
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """A map of the encoder that the decoder reads.
-
-    Args:
-        path: Of the module that it comes out of, or goes into; empty for the encoder itself.
-        channels: How many it has.
-        size: Per axis, in pixels, at the size that the net was built for.
-        scale: Distance of neighbours per axis, in pixels of the input.
-        shift: How far the enlarged lower map lies behind it per axis, in its pixels, positive
-            toward the end; None where unknown, and for the deepest map.
-        order: The order of dimensions that puts it as batch, channels, space.
-        taps: Where it is heard.
-    """
-
-    path: str
-    channels: int
-    size: tuple[int, ...]
-    scale: tuple[float, ...]
-    shift: tuple[float | None, ...] | None
-    order: tuple[int, ...]
-    taps: tuple[Tap, ...]
+from autoup.unets.summary import Summary, summarise, without_compiler
 
 
 class UNet(nn.Module):
@@ -42,6 +20,7 @@ class UNet(nn.Module):
     Attributes:
         encoder (nn.Module): The user's own object, with hooks on the modules that the skips come
             from. Called alone it does what it did.
+        input_size (tuple[int, ...]): The size that the net was built for; it takes others.
         decoder (nn.ModuleList): The stages, from the deepest to the full size, each with ``up``
             and ``block``.
         head (nn.Module): A convolution of 3 taps to the channels of the output.
@@ -65,6 +44,7 @@ class UNet(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
+        input_size: Sequence[int],
         stages: Sequence[Stage],
         skips: Sequence[Skip],
         head: nn.Module,
@@ -74,6 +54,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.input_size = tuple(input_size)
         self.decoder = nn.ModuleList(stages)
         self.head = head
         self.heads = nn.ModuleList(heads)
@@ -96,7 +77,41 @@ class UNet(nn.Module):
     @property
     def unused(self) -> dict[str, nn.Parameter]:
         """The encoder's parameters that no output depends on, as those of a classifier's head."""
-        return {name: self.get_parameter(name) for name in self._unused}
+        wanted = {*map(without_compiler, self._unused)}  # A module may have gone, as a head.
+        named = self.encoder.named_parameters(prefix="encoder")
+        return {name: each for name, each in named if without_compiler(name) in wanted}
+
+    def __str__(self) -> str:
+        """Return a table of the levels; ``repr`` shows the modules."""
+        return str(self._summarise())
+
+    def draw(self) -> Drawing:
+        """Return the net as a U: its levels, where the skips come from, sizes and channels.
+
+        A notebook shows the drawing, ``.save("unet.svg")`` writes it.
+
+        Example:
+            >>> import autoup
+            >>> encoder = nn.Sequential(nn.Conv1d(1, 8, 3, 1, 1), nn.Conv1d(8, 16, 3, 2, 1))
+            >>> autoup.unet(encoder, (1, 1, 28), out_channels=2).draw().save("unet.png")
+            Traceback (most recent call last):
+            ValueError: A drawing is saved as SVG, got 'unet.png': name it 'unet.svg', and make \
+other formats of that.
+        """
+        return draw_levels(self._summarise())
+
+    def _repr_svg_(self) -> str:
+        return self.draw().svg
+
+    def _summarise(self) -> Summary:
+        return summarise(
+            self._original,
+            self.input_size,
+            [*cast("Iterable[Stage]", self.decoder)],
+            (*self.skips, self.deepest),
+            [self.head, *self.heads],
+            {name.removeprefix("encoder."): each for name, each in self.unused.items()},
+        )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Return the output at the size of the input; in training, with deep supervision, all."""

@@ -91,20 +91,24 @@ def plan_way(below: Grid, above: Grid) -> Way:
         shown = join_axes([round(each, 2) for each in ratios])
         raise Refusal(f"the resolution falls by {shown}, which is no whole number")
     ends = zip(below.offset, above.offset, above.scale, strides, strict=True)
-    moved = [None if b is None or a is None else _move(b, a, scale, s) for b, a, scale, s in ends]
-    fronts = tuple(_whole(min(max(0, each[0]), each[1])) if each else 0 for each in moved)
-    shift = tuple(
-        f - m[0] if m and m[0] == m[1] else None for f, m in zip(fronts, moved, strict=True)
-    )
+    moved = [_move(b, a, scale, s) if b and a else (0, None) for b, a, scale, s in ends]
+    fronts, shift = zip(*moved, strict=True)
     return Way(below, above, _split(strides), fronts, shift)
 
 
-def _move(below: Offset, above: Offset, scale: float, stride: int) -> Offset:
-    """Return by how many pixels of the upper map the enlarged lower one is to be moved."""
+def _move(below: Offset, above: Offset, scale: float, stride: int) -> tuple[int, float | None]:
+    """Return by how many pixels to move an enlarged map, and how far it then lies off the upper.
+
+    Where ways of different offsets met, their mean counts if that is less than a pixel, or else
+    the way that needs the least, and how far all is off is not known.
+    """
     low, high = (
         (b - a) / scale - (stride - 1) / 2 for b, a in zip(below, reversed(above), strict=True)
     )
-    return low, high
+    mean = (low + high) / 2
+    if low == high or abs(mean) < 1:
+        return _whole(mean), _whole(mean) - mean + 0.0
+    return _whole(min(max(0, low), high)), None
 
 
 def _whole(pixels: float) -> int:

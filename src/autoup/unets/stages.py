@@ -29,6 +29,8 @@ class Stage(nn.Module):
             is enlarged on the way, and by how many pixels of the target it is moved, both per
             axis; None elsewhere.
         cut: Where the way ends here, how many pixels to cut off in front per axis; else None.
+        shift: Where the way ends here, how far the enlarged pixels lie behind those of the target
+            per axis, in these, None in a number's place if unknown; else empty. For show alone.
 
     Shape:
         - Input: the lower map ``(N, C, *)``, the size of the target, and what is joined.
@@ -44,6 +46,7 @@ class Stage(nn.Module):
         joined: Sequence[int],
         take: tuple[Sequence[int], Sequence[int]] | None,
         cut: Sequence[int] | None,
+        shift: Sequence[float | None] = (),
     ) -> None:
         super().__init__()
         self.up = up
@@ -53,6 +56,17 @@ class Stage(nn.Module):
         self.joined = tuple(joined)
         self._take = take
         self._cut = cut
+        self.shift = tuple(shift)
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the way goes on to a larger map."""
+        return self._cut is None
+
+    def extra_repr(self) -> str:
+        """Tell what is made, and what is joined."""
+        joined = ", ".join("the input" if each < 0 else f"skips[{each}]" for each in self.joined)
+        return f"channels={self.channels}" + (f", joined=[{joined}]" if joined else "")
 
     def forward(self, x: Tensor, size: Sizes, *joined: Tensor) -> Tensor:
         """Enlarge a map, join others to it, and run the block."""
