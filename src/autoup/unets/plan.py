@@ -101,16 +101,15 @@ def plan_way(below: Grid, above: Grid) -> Way:
 def _move(below: Offset, above: Offset, scale: float, stride: int) -> tuple[int, float | None]:
     """Return by how many pixels to move an enlarged map, and how far it then lies off the upper.
 
-    Where ways of different offsets met, their mean counts if that is less than a pixel, or else
-    the way that needs the least, and how far all is off is not known.
+    Where ways of different offsets met, and where blocks of pixels lie in the channels, the place
+    between them that needs the least counts, and how far all is off is known in the middle alone.
     """
     low, high = (
         (b - a) / scale - (stride - 1) / 2 for b, a in zip(below, reversed(above), strict=True)
     )
+    front = _whole(min(max(0, low), high))
     mean = (low + high) / 2
-    if low == high or abs(mean) < 1:
-        return _whole(mean), _whole(mean) - mean + 0.0
-    return _whole(min(max(0, low), high)), None
+    return front, front - mean + 0.0 if low == high or mean == front else None
 
 
 def _whole(pixels: float) -> int:
