@@ -153,11 +153,9 @@ class Meeting(nn.Module):
         return self.first(x) + self.second(self.pad(x))
 
 
-def test_of_ways_that_meet_the_mean_is_told_and_what_is_unknown_as_such():
-    told = str(unet(Meeting(2), (1, 1, 16, 16), 1))
-    assert [row["shift"] for row in read(told)] == ["+0.25 px", "-"]
-    assert "shift ?" not in told
-    told = str(unet(Meeting(10), (1, 1, 16, 16), 1))
+@pytest.mark.parametrize("far", [2, 10])
+def test_what_is_not_known_of_a_shift_is_told(far):
+    told = str(unet(Meeting(far), (1, 1, 16, 16), 1))
     assert [row["shift"] for row in read(told)] == ["?", "-"]
     assert "shift ?: some layer" in told
     assert "shift: by how many" not in told

@@ -78,9 +78,13 @@ def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
                 by_path.setdefault(tap.path, []).append(maps.read(node))
     if path not in graph.modules or path not in by_path:
         near = get_close_matches(path, [each for each in by_path if each], 3)
-        what = "returns no tensor in a pass" if path in graph.modules else "is none of its modules"
+        what = (
+            "a module of the encoder that returns no tensor in a pass"
+            if path in graph.modules
+            else "no module of the encoder"
+        )
         hint = f"; close to it are {', '.join(map(repr, near))}" if near else ""
-        raise ValueError(f"skips names {path!r}, and that {what} of the encoder{hint}.")
+        raise ValueError(f"skips names {path!r}, {what}{hint}.")
     found = next((each for each in reversed(by_path[path]) if each), None)
     if found is None:
         raise ValueError(
