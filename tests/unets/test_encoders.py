@@ -83,7 +83,7 @@ def net_on(origin, name):
 
 
 def sizes_beside(size):
-    """Yield sizes 1 larger, 3 smaller and 8 larger, in all axes and each alone, of other batches."""
+    """Yield sizes 1 larger, 3 smaller and 8 larger, in all axes and alone, of other batches."""
     for batch, more in enumerate((1, -3, 8), 1):
         yield (batch, size[1], *(each + more for each in size[2:]))
         for axis in range(2, len(size)):
