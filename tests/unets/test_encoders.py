@@ -45,9 +45,11 @@ ONE_SIZE = {"swin_tiny_patch4_window7_224", "hrnet_w18_small"}
 EVALUATED = {"inception_v3"}
 # Where it is not what timm names. DenseNet: the half of a block's channels that its transition
 # makes, in place of all that are concatenated. MobileNetV3: the deepest map, not the layer behind
-# it that makes more channels of each place.
+# it that makes more channels of each place. GhostNet: the last map of 1/16, of which timm names an
+# earlier one.
 OTHER_CHANNELS = {
     "densenet121": [64, 128, 256, 512, 1024],
+    "ghostnet_100": [16, 24, 40, 112, 160],
     "mobilenetv3_small_100": [16, 16, 24, 48, 96],
     "mobilenetv3_large_100": [16, 24, 40, 112, 160],
 }
