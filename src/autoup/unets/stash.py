@@ -117,7 +117,7 @@ def _find(encoder: nn.Module, path: str) -> Any:
     """Return the module of a path, and None where there is none any more."""
     module: nn.Module | None = encoder
     for name in path.split(".") if path else ():
-        module = module._modules.get(name)
+        module = module._modules.get(name)  # pyright: ignore[reportPrivateUsage]
         if module is None:
             break
     else:
