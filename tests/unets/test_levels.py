@@ -197,6 +197,17 @@ def test_branches_are_searched_where_the_resolution_falls_at_once():
     assert [path for path, _ in found] == ["stem", "down", "last"]
 
 
+def test_map_inside_what_leads_down_from_a_branch_is_not_the_branch():
+    def forward(m, x):
+        x = m.stem(x)
+        return m.last(F.max_pool2d(x, 4) + m.fuse(m.down(x)))
+
+    fuse = nn.Sequential(conv(8, 8, 3, 1, 1), conv(8, 8))
+    encoder = Module(forward, stem=stage(3, 8), down=stage(8, 8), fuse=fuse, last=stage(8, 8, 1))
+    found = maps_of(encoder, (2, 3, 32, 48))
+    assert [path for path, _ in found] == ["stem", "down", "last"]
+
+
 def test_one_fall_of_four_is_searched_in_vain():
     encoder = named(a=nn.Conv2d(3, 8, 4, 4), b=stage(8, 16), c=stage(16, 32))
     assert maps_of(encoder) == BODY
