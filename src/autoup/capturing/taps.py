@@ -122,7 +122,8 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]]:
         return cast("dict[Any, Any]", value).items()
     if isinstance(value, tuple | list):
         return enumerate(cast("Sequence[Any]", value))
-    return vars(value).items() if hasattr(value, "__dataclass_fields__") else ()
+    fields = cast("dict[str, Any]", vars(value)) if hasattr(value, "__dataclass_fields__") else {}
+    return fields.items()
 
 
 def look_up(value: Any, keys: Keys) -> Any:
