@@ -144,8 +144,9 @@ def compiles_once(model, x):
             agrees(compiled, model, larger(x, every_size(x)))
 
 
-def exports(model, x, *, free):
-    program = torch.export.export(model, (x,), dynamic_shapes=dynamic_shapes(x, free))
+def exports(model, x, *, free, strict=False):
+    shapes = dynamic_shapes(x, free)
+    program = torch.export.export(model, (x,), dynamic_shapes=shapes, strict=strict)
     calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     standing = [each for each in calls if "conv_transpose" in each]
     assert len(standing) == len(layers(model)), calls

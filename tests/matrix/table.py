@@ -20,7 +20,7 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from autoup import mirror_decoder
+from autoup import mirror_decoder, unet
 from matrix import life, places
 
 DIMS = (1, 2, 3)
@@ -51,6 +51,15 @@ def decoder(dims):
     return mirror_decoder(encoder, x.shape, init="torch"), encoder(x).detach()
 
 
+def skipping(dims):
+    """Return a U-Net at a size that no level divides, and an image."""
+    encoder = nn.Sequential(
+        CONV[dims](2, 4, 3, 2, 1), nn.ReLU(), CONV[dims](4, 6, 3, 2, 1), nn.ReLU()
+    )
+    x = torch.randn(2, 2, *(17, 11, 7)[:dims])
+    return unet(encoder, x.shape, 2, init="torch"), x
+
+
 KINDS = {
     "clean": partial(solved, channels=(3, 2), in_size=(5, 4, 3), out_size=(10, 12, 6)),
     "16 → 8 channels": partial(twice, channels=(16, 8), batch=4),
@@ -62,6 +71,7 @@ KINDS = {
         solved, channels=(3, 2), in_size=(5, 4, 3), out_size=(10, 12, 6), smoothness=1
     ),
     "decoder": decoder,
+    "U-Net": skipping,
 }
 
 FREE = {"": lambda _: (), ", any batch": lambda _: (0,), ", any size": places.every_size}
@@ -69,6 +79,9 @@ PLACES = {
     "`torch.compile`, one graph, inductor": places.compiles,
     "`torch.compile`, any size, compiled once, aot_eager": places.compiles_once,
     **{f"`torch.export`{name}": partial(places.exports, free=free) for name, free in FREE.items()},
+    "`torch.export`, strict, any size": partial(
+        places.exports, free=places.every_size, strict=True
+    ),
     **{f"ONNX{name}": partial(places.exports_onnx, free=free) for name, free in FREE.items()},
     "`torch.jit.trace`": places.jit_traces,
     "`torch.jit.script`": places.jit_scripts,
@@ -131,12 +144,30 @@ class Limit:
 
 
 NO_COMPLEX = Limit(RuntimeError, "not supported for complex", "PyTorch has no complex ReLU.", True)
-LIMITS = {("complex64", "decoder", dims): NO_COMPLEX for dims in DIMS}
+NO_OBJECTS = Limit(
+    AttributeError,
+    "__name__",
+    "A U-Net hears its encoder by hooks, and scripts take functions alone.",
+)
+NO_HOOKS = Limit(
+    RuntimeError, "does not run the hooks", "Tracing by `torch.fx` does not run a module's hooks."
+)
+LIMITS = {
+    (place, kind, dims): limit
+    for dims in DIMS
+    for place, kind, limit in (
+        ("complex64", "decoder", NO_COMPLEX),
+        ("complex64", "U-Net", NO_COMPLEX),
+        ("`torch.jit.script`", "U-Net", NO_OBJECTS),
+        ("`torch.fx.symbolic_trace`", "U-Net", NO_HOOKS),
+    )
+}
 
 # What others' code says of itself while it works.
 TOLERATED = (
     "`torch.jit",
     "Complex modules are a new feature",
+    "(?s).*certain side effects happened.*_stash",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )
 

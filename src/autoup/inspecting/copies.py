@@ -14,6 +14,7 @@ from autoup.errors import first_line
 Result = TypeVar("Result")
 
 _FUNCTIONS = ("ScriptFunction", "CustomOpDef", "OpOverload", "OpOverloadPacket")
+_OWN = __name__.partition(".")[0]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -142,6 +143,8 @@ def evaluate(twin: nn.Module, packages: Container[str] = ()) -> nn.Module:
 def hooks_of(model: nn.Module) -> list[Any]:
     """Return the forward hooks of a model, save torch's own that make weights.
 
+    Those of this package only listen, and are left out too.
+
     Example:
         >>> hooks_of(nn.ReLU())
         []
@@ -149,7 +152,7 @@ def hooks_of(model: nn.Module) -> list[Any]:
     found = [
         each for module in model.modules() for name in HOOKS for each in vars(module)[name].values()
     ]
-    return [each for each in found if not makes_weight(each)]
+    return [each for each in found if not makes_weight(each) and _package_of(each) != _OWN]
 
 
 def _package_of(thing: Any) -> str:

@@ -54,11 +54,15 @@ def _choose(
     """Return whether to compute it by ``subpixel``, and whether with the Function below."""
     if type(input) is not Tensor or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         return False, False
+    if torch.compiler.is_exporting():  # Before a size is asked for, which would bind the graph.
+        return False, False
     if input.ndim != len(geometry.stride) + 2 or input.shape[1] != weight.shape[0]:
         return False, False
     channels = weight.shape[1] * geometry.groups
     pixels = input.numel() // weight.shape[0] * prod(geometry.stride)
-    few, wide = channels <= FEW and pixels >= _PIXELS, pixels * channels >= _VALUES
+    compiled = torch.compiler.is_compiling()  # What is large is then computed channels last.
+    few = channels <= FEW and pixels >= _PIXELS
+    wide = not compiled and pixels * channels >= _VALUES
     if not (few or wide) or not _is_measured(input, weight):
         return False, False
     first = input.is_contiguous()
@@ -66,7 +70,6 @@ def _choose(
         return False, False
     if first and not weight.is_contiguous():  # PyTorch then puts channels last.
         return False, False
-    compiled = torch.compiler.is_compiling()  # What is large is then computed channels last.
     large = first and not compiled and input.dtype == torch.float32
     large = large and pixels * channels >= _LARGE and tuple(weight.shape[2:]) == geometry.stride
     low = (few or large) and is_subpixel(weight, geometry)
@@ -84,7 +87,6 @@ def _is_measured(input: Tensor, weight: Tensor) -> bool:
         and input.dtype == weight.dtype
         and input.dtype in (torch.float32, torch.bfloat16)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_exporting()
     )
 
 

@@ -10,7 +10,7 @@ from autoup.svg import Drawing
 from autoup.unets.drawing import draw_levels
 from autoup.unets.skips import Skip
 from autoup.unets.stages import Stage
-from autoup.unets.stash import Stash, attach, make_hooks
+from autoup.unets.stash import Heard, Stash, attach, make_hooks
 from autoup.unets.summary import Summary, summarise, without_compiler
 
 
@@ -63,10 +63,16 @@ class UNet(nn.Module):
         self.deepest = skips[-1]
         named = encoder.named_parameters(prefix="encoder")
         self._unused = tuple(name for name, each in named if id(each) not in used)
-        self._stash = Stash(len(skips))
+        self._stash = Stash()
         self._hooks: Mapping[tuple[str, bool], Any] = make_hooks(
             self._stash, [each.taps for each in skips]
         )
+        self._attach()
+
+    # A compiler calls it when it captures, and does not look inside.
+    @torch.compiler.assume_constant_result  # pyright: ignore[reportUnknownMemberType]
+    def _attach(self) -> None:
+        """Put the hooks where they are missing, as after a module was replaced."""
         attach(self._original, self._hooks)
 
     @property
@@ -135,23 +141,43 @@ other formats of that.
 
     def _hear(self, x: Tensor) -> list[Tensor]:
         """Run the encoder, and return its maps as batch, channels, space."""
-        if not torch.compiler.is_compiling():
-            attach(self._original, self._hooks)
-        self._stash.open()
+        self._attach()
+        stash, heard = self._stash, Heard(len(self.skips) + 1)
+        before, stash.heard = stash.heard, heard
         try:
             self.encoder(x)
         finally:
-            heard = self._stash.close()
+            stash.heard = before
         maps: list[Tensor] = []
-        for skip, each in zip((*self.skips, self.deepest), heard, strict=True):
+        for skip, each in zip((*self.skips, self.deepest), heard.maps, strict=True):
             if each is None:
-                raise RuntimeError(
-                    f"UNet: module {skip.path!r} of the encoder was not called in this pass, or "
-                    f"less often than in the one that was captured, so that its map of "
-                    f"{skip.channels} channels is missing: build the net anew after a change of "
-                    "the encoder's modules."
-                )
+                raise RuntimeError(_explain(skip, self.encoder, x))
             maps.append(
                 each.permute(skip.order) if skip.order != tuple(sorted(skip.order)) else each
             )
         return maps
+
+
+def _explain(skip: Skip, encoder: nn.Module, x: object) -> str:
+    """Say why a map was not heard, and what to do."""
+    missing = (
+        f"UNet: nothing was heard of module {skip.path!r} of the encoder, so that its map of "
+        f"{skip.channels} channels is missing: "
+    )
+    if isinstance(x, torch.fx.Proxy):
+        return missing + (
+            "torch.fx.symbolic_trace does not run the hooks of modules; torch.export does."
+        )
+    if any(_is_compiled(each) for each in encoder.modules()):
+        return missing + (
+            "the encoder was compiled and ran before the net was built, and what was compiled then "
+            "has no hooks; call torch.compiler.reset() once, and it is compiled anew."
+        )
+    return missing + (
+        "it was not called in this pass, or less often than in the one that was captured. Build "
+        "the net anew after a change of the encoder's modules."
+    )
+
+
+def _is_compiled(module: Any) -> bool:
+    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None

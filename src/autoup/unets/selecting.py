@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from math import prod
 from typing import Any, cast
 
+from autoup.capturing.operators import CONVOLUTIONS, name_of
 from autoup.checks import as_int
 from autoup.unets.maps import FeatureMap, FeatureMaps
 
@@ -49,13 +51,9 @@ def select(
         ValueError: There are none, fewer than asked for, or no such module.
     """
     *found, deepest = levels
-    if not deepest.falls_from(maps.image) or not (found or image_skip or skips):
-        raise ValueError(
-            f"encoder has maps of one resolution only, that of layer {deepest.name!r} with "
-            f"{_shown(deepest)}: there is nothing to join on the way to the size of the input. "
-            "Take an encoder that reduces its maps in steps, or pass image_skip=True to join the "
-            "input itself."
-        )
+    reduces = deepest.falls_from(maps.image)
+    if not reduces or not (found or image_skip or skips):
+        raise ValueError(_explain(maps, deepest, reduces=reduces))
     if isinstance(skips, int):
         if skips > len(found):
             raise ValueError(
@@ -80,9 +78,13 @@ def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
                 by_path.setdefault(tap.path, []).append(maps.read(node))
     if path not in graph.modules or path not in by_path:
         near = get_close_matches(path, [each for each in by_path if each], 3)
-        what = "returns no tensor in a pass" if path in graph.modules else "is none of its modules"
+        what = (
+            "a module of the encoder that returns no tensor in a pass"
+            if path in graph.modules
+            else "no module of the encoder"
+        )
         hint = f"; close to it are {', '.join(map(repr, near))}" if near else ""
-        raise ValueError(f"skips names {path!r}, and that {what} of the encoder{hint}.")
+        raise ValueError(f"skips names {path!r}, {what}{hint}.")
     found = next((each for each in reversed(by_path[path]) if each), None)
     if found is None:
         raise ValueError(
@@ -90,15 +92,39 @@ def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
         )
     if not deepest.falls_from(found):
         raise ValueError(
-            f"skips names {path!r} with {_shown(found)}, which is no larger than the deepest map "
-            f"that the decoder begins with: {_shown(deepest)} of layer {deepest.name!r}."
+            f"skips names {path!r}, with {found.size_shown}, which is no larger than the deepest "
+            f"map that the decoder begins with, that of {deepest.shown}."
         )
     return found
 
 
-def _shown(each: FeatureMap) -> str:
-    return f"{each.channels} channels of {'x'.join(map(str, each.size))}"
+def _explain(maps: FeatureMaps, deepest: FeatureMap, *, reduces: bool) -> str:
+    """Say why there is nothing to join: all is of one size, comes back to it, or is not heard."""
+    graph = maps.graph
+    convolved = [node for node in graph.layouts if name_of(node) in CONVOLUTIONS]
+    made = [each for node in convolved if (each := maps.read(node))]
+    smaller = [each for each in made if each.falls_from(deepest)]
+    if smaller:
+        least = max(smaller, key=lambda each: prod(each.scale))
+        return (
+            f"encoder makes maps as small as {least.size_shown} in layer "
+            f"{graph.names.of([least.node])!r}, and joins them to larger ones again, as a U-Net "
+            f"does; all data passes through maps of one size only, the last that of "
+            f"{deepest.shown}. Pass the part of it that reduces its maps."
+        )
+    if reduces and any(deepest.falls_from(each) for each in made):
+        return (
+            "encoder has maps of several resolutions, but those larger than that of "
+            f"{deepest.shown} are made by functions and pass into no module and out of none, where "
+            "they can be heard. Write its layers as modules, such as nn.Conv2d, or pass "
+            "image_skip=True to join the input itself."
+        )
+    advice = "in steps, or pass image_skip=True to join the input itself" if reduces else "in steps"
+    return (
+        f"encoder has maps of one resolution only, that of {deepest.shown}: there is nothing to "
+        f"join on the way to the size of the input. Take an encoder that reduces its maps {advice}."
+    )
 
 
 def _listed(found: Sequence[FeatureMap]) -> str:
-    return ", ".join(f"{each.name!r} ({_shown(each)})" for each in found) or "none"
+    return ", ".join(each.shown for each in found) or "none"

@@ -4,6 +4,7 @@ Hooks are objects, not functions within functions, so that they are copied, pick
 with the modules that they hang on.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,27 +17,12 @@ from autoup.capturing.taps import Tap, look_up
 Slots = Sequence[tuple[Tap, int]]
 
 
-class Stash:
+class Heard:
     """What is heard in one pass: a place for each map, and the calls of each module so far."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self.is_open = False
         self.maps: list[torch.Tensor | None] = [None] * size
         self.calls: dict[tuple[str, bool], int] = {}
-
-    def open(self) -> None:
-        """Begin to hear."""
-        self.maps = [None] * self.size
-        self.calls = {}
-        self.is_open = True
-
-    def close(self) -> list[torch.Tensor | None]:
-        """End to hear, and return what was heard; nothing is kept."""
-        heard = self.maps
-        self.open()
-        self.is_open = False
-        return heard
 
     def hear(self, path: str, is_output: bool, slots: Slots, value: Any) -> None:
         """Keep what is wanted of what passes in or out of a module; the last that passes counts."""
@@ -47,32 +33,46 @@ class Stash:
                 self.maps[slot] = look_up(value, tap.keys)
 
 
+class Stash(threading.local):
+    """Where hooks put what they hear; each thread has its own, as several may call one net.
+
+    It is a single attribute, so that a compiler has one value to set back, and nothing is kept.
+    """
+
+    def __init__(self) -> None:
+        self.heard: Heard | None = None
+
+    def __reduce__(self) -> tuple[type["Stash"], tuple[()]]:
+        """Copy and pickle it as what it is between passes: empty."""
+        return Stash, ()
+
+
 @dataclass
 class BeforeHook:
     """Hears what goes into a module."""
 
-    stash: Stash
+    stash: Stash = field(repr=False)
     path: str
     slots: Slots = field(repr=False)
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hear it while the stash is open."""
-        if self.stash.is_open:
-            self.stash.hear(self.path, False, self.slots, (args, kwargs))
+        """Hear it in a pass of the net."""
+        if (heard := self.stash.heard) is not None:
+            heard.hear(self.path, False, self.slots, (args, kwargs))
 
 
 @dataclass
 class BehindHook:
     """Hears what comes out of a module."""
 
-    stash: Stash
+    stash: Stash = field(repr=False)
     path: str
     slots: Slots = field(repr=False)
 
     def __call__(self, _: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        """Hear it while the stash is open."""
-        if self.stash.is_open:
-            self.stash.hear(self.path, True, self.slots, output)
+        """Hear it in a pass of the net."""
+        if (heard := self.stash.heard) is not None:
+            heard.hear(self.path, True, self.slots, output)
 
 
 def make_hooks(stash: Stash, taps: Sequence[Sequence[Tap]]) -> dict[tuple[str, bool], Any]:
@@ -93,12 +93,36 @@ def make_hooks(stash: Stash, taps: Sequence[Sequence[Tap]]) -> dict[tuple[str, b
 
 
 def attach(encoder: nn.Module, hooks: Mapping[tuple[str, bool], Any]) -> None:
-    """Put hooks on the modules that do not have them, as after a module was replaced."""
+    """Put hooks on the modules that do not have them, as after a module was replaced.
+
+    They go behind the user's own, as these may replace what passes. A path that is gone is passed
+    over: the same map may come out of another module.
+    """
     for (path, is_output), hook in hooks.items():
-        module: Any = encoder.get_submodule(path)
-        held = module._forward_hooks if is_output else module._forward_pre_hooks
-        if not any(each is hook for each in held.values()):
+        module = _find(encoder, path)
+        if module is None:
+            continue
+        held: Any = module._forward_hooks if is_output else module._forward_pre_hooks
+        key = next((key for key, each in held.items() if each is hook), None)
+        if key is None:
             if is_output:
                 module.register_forward_hook(hook)
             else:
                 module.register_forward_pre_hook(hook, with_kwargs=True)
+        elif not isinstance(held[next(reversed(held))], BeforeHook | BehindHook):
+            held.move_to_end(key)
+
+
+def _find(encoder: nn.Module, path: str) -> Any:
+    """Return the module of a path, and None where there is none any more."""
+    module: nn.Module | None = encoder
+    for name in path.split(".") if path else ():
+        module = module._modules.get(name)  # pyright: ignore[reportPrivateUsage]
+        if module is None:
+            break
+    else:
+        return module
+    try:
+        return encoder.get_submodule(path)  # Slower, and sees what wrappers pass on.
+    except AttributeError:
+        return None
