@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 from autoup.checks import as_int
 from autoup.unets.maps import FeatureMap, FeatureMaps
+
+_HIDDEN = (
+    "None of its modules is called when a copy of it runs, as where its forward was replaced by a "
+    "function that holds the encoder: wrap it in a module that has it as an attribute, "
+)
 
 
 def check_skips(skips: object) -> int | tuple[str, ...] | None:
@@ -25,7 +30,7 @@ def check_skips(skips: object) -> int | tuple[str, ...] | None:
         paths = cast("Sequence[object]", skips)
         if all(isinstance(each, str) for each in paths):
             return tuple(cast("Sequence[str]", paths))
-    elif not isinstance(skips, str):
+    elif isinstance(skips, SupportsIndex) and not isinstance(skips, bool):
         return as_int("skips", skips, 0)
     raise TypeError(f"skips must be how many, or the paths of modules in a list, got {skips!r}.")
 
@@ -50,11 +55,13 @@ def select(
     """
     *found, deepest = levels
     if not deepest.falls_from(maps.image) or not (found or image_skip or skips):
+        name = f"layer {deepest.name!r}" if deepest.name else "the encoder itself"
+        is_hidden = not deepest.name and len(maps.graph.modules) > 1
         raise ValueError(
-            f"encoder has maps of one resolution only, that of layer {deepest.name!r} with "
-            f"{_shown(deepest)}: there is nothing to join on the way to the size of the input. "
-            "Take an encoder that reduces its maps in steps, or pass image_skip=True to join the "
-            "input itself."
+            f"encoder has maps of one resolution only, that of {name} with {_shown(deepest)}: "
+            "there is nothing to join on the way to the size of the input. "
+            + (_HIDDEN if is_hidden else "Take an encoder that reduces its maps in steps, ")
+            + "or pass image_skip=True to join the input itself."
         )
     if isinstance(skips, int):
         if skips > len(found):
@@ -64,14 +71,14 @@ def select(
             )
         found = found[len(found) - skips :]
     elif skips is not None:
-        named = [_named(maps, path, deepest) for path in dict.fromkeys(skips)]
-        found = sorted(named, key=lambda each: each.scale)
+        named = [_named(maps, path, levels) for path in skips]  # One map may have several names.
+        found = sorted({each.node: each for each in named}.values(), key=lambda each: each.scale)
     return [*found, deepest]
 
 
-def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
+def _named(maps: FeatureMaps, path: str, levels: Sequence[FeatureMap]) -> FeatureMap:
     """Return the map that comes out of a module."""
-    graph = maps.graph
+    graph, (*others, deepest) = maps.graph, levels
     nodes = [node for node in maps.tapped if node in graph.layouts]
     by_path: dict[str, list[Any]] = {}
     for node in nodes:
@@ -80,20 +87,23 @@ def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
                 by_path.setdefault(tap.path, []).append(maps.read(node))
     if path not in graph.modules or path not in by_path:
         near = get_close_matches(path, [each for each in by_path if each], 3)
-        what = "returns no tensor in a pass" if path in graph.modules else "is none of its modules"
-        hint = f"; close to it are {', '.join(map(repr, near))}" if near else ""
-        raise ValueError(f"skips names {path!r}, and that {what} of the encoder{hint}.")
-    found = next((each for each in reversed(by_path[path]) if each), None)
-    if found is None:
+        what = "is given no tensor by it" if path in graph.modules else "has no such module"
+        hint = f"close to it are {', '.join(map(repr, near))}; " if near else ""
+        raise ValueError(
+            f"skips names {path!r}, and the encoder {what}; {hint}found are {_listed(others)}."
+        )
+    made = next((each for each in reversed(by_path[path]) if each), None)
+    if made is None:
         raise ValueError(
             f"skips names {path!r}, whose output is no map with the axes of the input."
         )
-    if not deepest.falls_from(found):
+    if not deepest.falls_from(made):
         raise ValueError(
-            f"skips names {path!r} with {_shown(found)}, which is no larger than the deepest map "
-            f"that the decoder begins with: {_shown(deepest)} of layer {deepest.name!r}."
+            f"skips names {path!r} with {_shown(made)}, which is no larger than the deepest map "
+            f"that the decoder begins with: {_shown(deepest)} of layer {deepest.name!r}; found are "
+            f"{_listed(others)}."
         )
-    return found
+    return made
 
 
 def _shown(each: FeatureMap) -> str:
