@@ -9,6 +9,7 @@ import doctest
 import io
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -348,13 +349,20 @@ def draw_measured() -> None:
 
 
 def draw_themselves() -> None:
-    """A solution and a report, as notebooks show them."""
+    """A solution, a report and a U-Net, as notebooks show them."""
     autoup.solve(7, 15).draw().save(PICTURES / "axis.svg")
     torch.manual_seed(0)
     numbers = {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}
     layers = [nn.ConvTranspose2d(*each, **numbers) for each in ((64, 32), (32, 3))]
     generator = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.Tanh())
     autoup.audit(generator, (1, 64, 16, 16)).draw().save(PICTURES / "audit.svg")
+    widths = (3, 16, 32, 64)
+    steps = [
+        [nn.Conv2d(*pair, 3, 2, 1, bias=False), nn.BatchNorm2d(pair[1]), nn.ReLU()]
+        for pair in pairwise(widths)
+    ]
+    encoder = nn.Sequential(*(each for step in steps for each in step))
+    autoup.unet(encoder, (1, 3, 224, 224), out_channels=2).draw().save(PICTURES / "unet.svg")
 
 
 def draw_tutorial() -> None:

@@ -94,18 +94,20 @@ WAYS: dict[str, Callable[[nn.Module, torch.Tensor], torch.Tensor]] = {
 
 
 @cache
-def held_out(size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def held_out(size: tuple[int, int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the pictures that models are measured on."""
-    return batch("held out", size, HELD_OUT, (0,))
+    return batch("held out", size, count, (0,))
 
 
 @torch.no_grad()
-def measure(model: nn.Module, size: tuple[int, int], way: str = "as it is") -> dict[str, object]:
+def measure(
+    model: nn.Module, size: tuple[int, int], way: str = "as it is", pictures: int = HELD_OUT
+) -> dict[str, object]:
     """Return IoU, its mean over the classes, and the share of pixels that are wrong.
 
     At boundaries and in the interior apart, in percent.
     """
-    images, wanted = held_out(size)
+    images, wanted = held_out(size, pictures)
     said = torch.cat([WAYS[way](model.eval(), each) for each in images.split(32)]).argmax(1)
     count = len(CLASSES)
     table = torch.bincount((wanted * count + said).flatten(), minlength=count**2)

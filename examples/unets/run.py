@@ -32,7 +32,7 @@ def write(path: Path, lines: list[dict[str, object]]) -> None:
         file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
 
 
-def train(arm: str, seed: int, steps: int) -> list[dict[str, object]]:
+def train(arm: str, seed: int, steps: int, pictures: int) -> list[dict[str, object]]:
     """Train one, and return what is told of it."""
     import learning
     import nets
@@ -50,7 +50,7 @@ def train(arm: str, seed: int, steps: int) -> list[dict[str, object]]:
     if arm != "autoup":
         cases += [(learning.ODD, way) for way in learning.WAYS if way != "as it is"]
     for size, way in cases:
-        told = learning.measure(model, size, way)
+        told = learning.measure(model, size, way, pictures)
         lines.append({"what": "measure", **about, "size": size, "way": way, **told})
     return lines
 
@@ -83,7 +83,7 @@ def fill(options: argparse.Namespace) -> None:
     todo = [(arm, seed) for seed in options.seeds for arm in options.arms]
     todo = [each for each in todo if each not in done and options.steps]
     with ProcessPoolExecutor(options.jobs, context, prepare) as pool:
-        futures = [pool.submit(train, *each, options.steps) for each in todo]
+        futures = [pool.submit(train, *each, options.steps, options.pictures) for each in todo]
         for future in tqdm(as_completed(futures), total=len(futures), desc="training", unit="run"):
             write(options.out, future.result())
 
@@ -91,7 +91,9 @@ def fill(options: argparse.Namespace) -> None:
 def main() -> None:
     """Do what is not done yet, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, 20 steps: a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, 20 steps, 16 pictures: a minute"
+    )
     parser.add_argument("--steps", type=int, help="of each training: 2000; 0 for none")
     parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2")
     parser.add_argument("--arms", nargs="+", choices=comparison.ARMS, default=[*comparison.ARMS])
@@ -102,6 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     quick = options.quick
     options.seeds = options.seeds or ([0] if quick else [0, 1, 2])
+    options.pictures = 16 if quick else 256
     options.steps = (20 if quick else 2000) if options.steps is None else options.steps
     options.out = options.out or (Path("output/unets_quick.jsonl") if quick else comparison.RESULTS)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from support.pictures import Picture
 from torch import nn
 
 from autoup import unet
+from autoup.unets.drawing import draw_levels
+from autoup.unets.summary import Level, Summary
 
 
 def chain(dims, *strides):
@@ -25,7 +27,7 @@ NETS = {
     "smaller": (chain(2, 2, 2), (1, 3, 224, 224), {"out_channels": 1}),
     "input": (chain(2, 2), (1, 3, 20, 16), {"image_skip": True}),
     "both": (chain(2, 1, 2), (1, 3, 20, 16), {"image_skip": True, "out_channels": 1000}),
-    "volume": (chain(3, (1, 2, 2), 2), (1, 3, 128, 128, 128), {}),
+    "volume": (chain(3, (1, 2, 3), 2), (1, 3, 1000, 1000, 999), {"widths": [3, 4]}),
 }
 
 
@@ -156,7 +158,7 @@ def test_the_ways_up_tell_the_enlargement_and_the_shift():
         "x2, shift +0.5 samples", "x5", "x2", "x2, shift +0.5 samples",
     ]  # fmt: skip
     texts = Picture(build("volume").draw()).texts
-    assert "x1x2x2, shift 0x+0.5x+0.5 px" in texts
+    assert "x1x2x3, shift 0x+0.5x0 px" in texts
 
 
 def test_what_holds_for_the_whole_net_is_told_below():
@@ -178,7 +180,9 @@ def test_of_a_long_name_the_end_is_drawn_and_the_whole_is_told():
     picture = Picture(unet(encoder, (1, 3, 16, 16), 2).draw())
     assert "…" + 43 * "n" in picture.texts
     assert "module 1" in picture.texts, "a number alone says nothing"
-    assert boxes(picture, f"{70 * 'n'}: 4 channels of 16x16")
+    ((_, given, _),) = boxes(picture, f"{70 * 'n'}: 4 channels of 16x16")
+    ((_, made, _),) = boxes(picture, "decoder[0]")
+    assert made[0] - given[2] > 44 * 0.62 * 11, "a name has room between the boxes"
     assert picture.stays_inside()
 
 
@@ -188,3 +192,13 @@ def test_a_notebook_shows_the_drawing(tmp_path):
     assert net._repr_svg_() == drawing.svg
     drawing.save(tmp_path / "unet.svg")
     assert (tmp_path / "unet.svg").read_text(encoding="utf-8") == drawing.svg
+
+
+def test_long_shifts_stay_inside():
+    levels = (
+        Level((8, 9, 8), (("the.skip" * 5, 4),), 4, (2, 3, 4), (0.125, -0.375, 0.4375), 1),
+        Level((4, 3, 2), (("deep", 4),), None),
+    )
+    picture = Picture(draw_levels(Summary("A", (1, 4, 8, 9, 8), levels, (1, 1), (0, 0), ())))
+    assert "x2x3x4, shift +0.125x-0.375x+0.438 px" in picture.texts
+    assert picture.stays_inside()

@@ -140,20 +140,22 @@ def test_the_shift_is_where_a_ramp_comes_out(layer, shift):
 
 
 class Meeting(nn.Module):
-    """Ways of different shifts meet in its deepest map."""
+    """Two ways meet in its deepest map, the second of which lies somewhere else."""
 
-    def __init__(self):
+    def __init__(self, taps):
         super().__init__()
         self.stem = nn.Conv2d(1, 4, 1)
-        self.first, self.second = nn.Conv2d(4, 8, 3, 2, 1), nn.AvgPool2d(2)
+        self.first, self.second = nn.Conv2d(4, 8, 3, 2, 1), nn.Conv2d(4, 8, taps, 2)
+        self.pad = nn.ZeroPad2d((0, taps - 2) * 2)
 
     def forward(self, x):
         x = self.stem(x)
-        return self.first(x) + self.second(x).repeat(1, 2, 1, 1)
+        return self.first(x) + self.second(self.pad(x))
 
 
-def test_what_is_not_known_of_a_shift_is_told():
-    told = str(unet(Meeting(), (1, 1, 16, 16), 1))
+@pytest.mark.parametrize("far", [2, 10])
+def test_what_is_not_known_of_a_shift_is_told(far):
+    told = str(unet(Meeting(far), (1, 1, 16, 16), 1))
     assert [row["shift"] for row in read(told)] == ["?", "-"]
     assert "shift ?: some layer" in told
     assert "shift: by how many" not in told
@@ -228,6 +230,13 @@ def test_what_is_unused_is_told_by_the_outermost_modules():
     encoder.head = nn.Identity()
     assert net.unused == {}
     assert "unused" not in str(net)
+
+
+def test_a_compiled_encoder_tells_the_same():
+    encoder = build("image").encoder
+    compiled = torch.compile(encoder, backend="eager")
+    size = (2, 3, 29, 36)
+    assert str(unet(compiled, size, 2)) == str(unet(copy.deepcopy(encoder), size, 2))
 
 
 def test_it_tells_of_what_it_is_now():

@@ -21,6 +21,7 @@ from autoup.inspecting.runs import InputSizes, place, quiet, shown
 
 Output = int | str | Callable[[Any], Any] | None
 
+_ROUND, _USUAL = 32, 224  # Sizes of pictures that encoders are made for.
 _BY_VALUE = {"DataDependentOutputException", "GuardOnDataDependentSymNode"}
 _DEPENDS = (
     "encoder cannot be captured: its path depends on the values in a tensor{}. "
@@ -97,6 +98,20 @@ def capture(
         ['conv2d']
     """
     encoder = check_module("encoder", encoder)
+    try:
+        return _export(encoder, input_size, output, listener)
+    except _SizeError as error:
+        advice = _advise(encoder, input_size, output)
+        raise ValueError(f"{error}. {advice}") from error.__cause__
+
+
+class _SizeError(ValueError):
+    """The encoder does not run on an input of this size."""
+
+
+def _export(
+    encoder: nn.Module, input_size: tuple[int, ...], output: Output, listener: Listener | None
+) -> torch.export.ExportedProgram:
     found = (each for each in encoder.parameters() if each.is_floating_point() or each.is_complex())
     tensor = next(found, None)
     dtype, device = (None, None) if tensor is None else (tensor.dtype, tensor.device)
@@ -112,7 +127,7 @@ def capture(
         except Exception as error:
             if type(error).__name__ in _BY_VALUE and _fix_integers(twin):
                 return export(twin)
-            raise ValueError(_explain(error, twin, input_size)) from error
+            raise _explain(error, twin, input_size) from error
         if any(node.op == "call_function" and _is_open(node) for node in program.graph.nodes):
             if _fix_integers(twin):
                 return export(twin)
@@ -216,14 +231,31 @@ def _outline(value: Any) -> str:
     return "None" if value is None else name
 
 
-def _explain(error: Exception, twin: nn.Module, input_size: tuple[int, ...]) -> str:
-    """Say what failed, in which layer and line, and what to pass instead."""
+def _explain(error: Exception, twin: nn.Module, input_size: tuple[int, ...]) -> ValueError:
+    """Say what failed, in which layer and line."""
     where = place(error, modules_by_path(twin))
     if type(error).__name__ in _BY_VALUE:
-        return _DEPENDS.format(where)
-    return (
+        return ValueError(_DEPENDS.format(where))
+    return _SizeError(
         f"encoder refuses an input of input_size={input_size}{where}: "
-        f"{type(error).__name__}: {first_line(error)}. "
+        f"{type(error).__name__}: {first_line(error)}"
+    )
+
+
+def _advise(encoder: nn.Module, input_size: tuple[int, ...], output: Output) -> str:
+    """Say what to pass instead, after trying it."""
+    batch, channels, *space = input_size
+    rounded = [-(-size // _ROUND) * _ROUND for size in space]
+    usual = [*rounded[:-2], _USUAL, _USUAL] if len(space) > 1 else rounded
+    for size in ((batch, channels, *rounded), (batch, channels, *usual)):
+        if size == input_size:
+            continue
+        try:
+            _export(encoder, size, output, None)
+        except (TypeError, ValueError):
+            continue
+        return f"It takes input_size={size}, the nearest of those tried."
+    return (
         f"Pass a size for which encoder(torch.zeros({input_size})) runs; if it does run, that "
         "line needs real values: pass the part of the encoder without it."
     )

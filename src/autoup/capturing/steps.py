@@ -267,6 +267,8 @@ def _candidates(
     node: Node, shape: tuple[int, ...], inputs: Sequence[Node], layouts: dict[Node, Layout]
 ) -> Iterator[Layout | None]:
     """Yield what the layout may be, the surest first."""
+    if name_of(node) == "col2im":  # Patches become a map again, whatever they were before.
+        yield start(shape)
     known = [each for each in inputs if each in layouts]
     if not known:
         return

@@ -13,7 +13,7 @@ from autoup.errors import Refusal
 from autoup.layers.conv_transpose import AUTO
 from autoup.unets.layers import Block, Kinds
 from autoup.unets.maps import FeatureMap
-from autoup.unets.plan import Grid, Way, plan_way
+from autoup.unets.plan import IMAGE, Grid, Way, plan_way
 from autoup.unets.stages import Stage
 
 _FIRST, _MOST = 16, 256  # Channels at full size, and at most.
@@ -47,13 +47,15 @@ def plan_ways(grids: Sequence[Grid], maps: Sequence[FeatureMap]) -> list[Way]:
         try:
             ways.append(plan_way(below, above))
         except Refusal as reason:
-            name, other = (
-                f"layer {maps[each.target].name!r}" if each.joined[:1] != (-1,) else "the input"
-                for each in (below, above)
-            )
+            ends = [maps[each.target].shown if each.joined else "" for each in (below, above)]
+            if IMAGE in above.joined or not above.joined:
+                advice = "Pass the part of the encoder behind what resizes the input"
+                ends[1] = f"the input with {'x'.join(map(str, above.size))}"
+            else:
+                advice = "Name other layers in skips="
             raise ValueError(
-                f"unet cannot enlarge the map of {name} to that of {other}: {reason}. "
-                "Name other layers in skips=."
+                f"unet cannot enlarge the map of {ends[0]} to that of {ends[1]}: {reason}. "
+                f"{advice}."
             ) from None
     return ways
 

@@ -28,6 +28,7 @@ from autoup.unets.maps import FeatureMap, FeatureMaps
 
 _BRANCHES = 3  # A fall of the resolution that is looked into.
 _MORE = 1.5  # Times the fewest channels: what is clearly more.
+_FEW = 10  # Times fewer channels: what is no feature map, but a result.
 _SMALL = 3  # Taps of a pooling window that may be as large as a small map.
 _MEANS = frozenset(("amax", "amin", "mean", "sum"))
 _SEE_OTHERS = MIXERS | _MEANS | {"cumsum", "roll", "softmax", "unfold"}
@@ -44,7 +45,7 @@ def find_levels(maps: FeatureMaps) -> list[FeatureMap]:
     """
     if found := _returned(maps):
         return found
-    trunk = _trunk(maps)
+    trunk = _trunk(maps, maps.graph.target)
     levels = _cut(trunk)
     for level, deeper in [*pairwise(levels)]:
         if level[-1].jump_to(deeper[0]) >= _BRANCHES:
@@ -53,6 +54,7 @@ def find_levels(maps: FeatureMaps) -> list[FeatureMap]:
             place = levels.index(deeper)
             levels[place:place] = extra.values()
     _check_tokens(maps, trunk)
+    levels[-1] = _without_head(levels[-1])
     chosen = [_choose(maps.graph, level, trunk[0]) for level in levels]
     if len(trunk) == 1 or chosen[-1] is None:
         name = maps.graph.names.of([maps.graph.target])
@@ -68,19 +70,28 @@ def _returned(maps: FeatureMaps) -> list[FeatureMap]:
     found: dict[tuple[float, ...], FeatureMap] = {}
     for node in maps.tapped:
         each = maps.read(node)
-        if each and any(not tap.path for tap in each.outputs):
+        if each and any(not tap.path for tap in each.outputs) and _is_feature(maps, each):
             found[each.scale] = each
     return sorted(found.values(), key=lambda each: prod(each.scale)) if len(found) > 1 else []
 
 
-def _trunk(maps: FeatureMaps) -> list[FeatureMap]:
+def _is_feature(maps: FeatureMaps, each: FeatureMap) -> bool:
+    """Whether a map is neither the input nor what a head makes of all of a map."""
+    if max(each.size) > 1:
+        return maps.is_made(each.node)
+    return _trunk(maps, each.node)[-1].node is each.node
+
+
+def _trunk(maps: FeatureMaps, target: Node) -> list[FeatureMap]:
     """Return the maps that all data passes through, up to the head; the image is the first."""
     graph = maps.graph
-    cuts = dominators(between(graph.edges, graph.source, graph.target), graph.edges)
-    found: list[FeatureMap] = []
-    for before, node in pairwise([cuts[0], *cuts]):
+    cuts = dominators(between(graph.edges, graph.source, target), graph.edges)
+    found: list[FeatureMap] = [maps.image]
+    for before, node in pairwise(cuts):
         each = maps.read(node)
-        if found and (_is_head(graph, before, node) or (each and each.falls_to(found[-1]))):
+        if not maps.is_made(node):
+            continue
+        if _is_head(graph, before, node) or (each and each.falls_to(found[-1])):
             break  # What enlarges again is a decoder of its own.
         found += [each] if each else []
     return found
@@ -118,12 +129,20 @@ def _cut(trunk: Sequence[FeatureMap]) -> list[list[FeatureMap]]:
     return levels
 
 
+def _without_head(level: Sequence[FeatureMap]) -> list[FeatureMap]:
+    """Leave out what at the end makes very few channels of many, as one for each class."""
+    kept = [*level]
+    while kept[-1].channels * _FEW < max(each.channels for each in kept):
+        kept.pop()
+    return kept
+
+
 def _inside(
     maps: FeatureMaps, before: FeatureMap, after: FeatureMap
 ) -> dict[tuple[float, ...], list[FeatureMap]]:
     """Return the last map of each resolution between two others; none where all is of one."""
     nodes = between(maps.graph.edges, before.node, after.node)
-    passed = [each for node in nodes if (each := maps.read(node))]
+    passed = [each for node in nodes if maps.is_made(node) and (each := maps.read(node))]
     found: dict[tuple[float, ...], list[FeatureMap]] = {}
     for each in passed:
         lies_between = each.falls_to(after) and not each.falls_to(before)
@@ -196,8 +215,9 @@ def _check_tokens(maps: FeatureMaps, trunk: Sequence[FeatureMap]) -> None:
         raise ValueError(
             f"encoder has no feature map behind layer {graph.names.of([deepest])!r}: layer "
             f"{graph.names.of([first])!r}{where(first)} works on tokens, as a vision transformer "
-            "does, and so do most of its weights. A U-Net needs maps: take an encoder that returns "
-            "maps, wrap this one so that it does, or one of several resolutions, such as Swin."
+            "does, and so do most of its weights. A U-Net needs maps of several resolutions: take "
+            "an encoder that returns them, as timm's with features_only=True and the backbones of "
+            "transformers do, or wrap this one so that it does."
         )
 
 

@@ -8,6 +8,7 @@ from torch.fx import Node
 
 from autoup.capturing.edges import value_of
 from autoup.capturing.layouts import BATCH, map_order
+from autoup.capturing.operators import CONVOLUTIONS, name_of
 from autoup.capturing.positions import Position, positions
 from autoup.capturing.steps import Graph
 from autoup.capturing.taps import Tap
@@ -52,13 +53,24 @@ class FeatureMap:
 
     @property
     def tap(self) -> Tap:
-        """The tap that it is named after: the outermost, and of these the last."""
-        return min(reversed(self.hooks), key=lambda tap: (not tap.path, tap.depth))
+        """The tap that it is named after: the outermost module that made it.
+
+        One that returns it alone comes before one that returns it among others, which would
+        name several maps alike.
+        """
+        return min(self.hooks, key=lambda tap: (not tap.path, bool(tap.keys), tap.depth))
 
     @property
-    def name(self) -> str:
-        """The path of the module of that tap."""
-        return self.tap.path
+    def shown(self) -> str:
+        """What it is, for a message: the layer, channels and size."""
+        path = self.tap.path
+        layer = f"layer {path!r}" if path else "the encoder itself"
+        return f"{layer} with {self.size_shown}"
+
+    @property
+    def size_shown(self) -> str:
+        """Its channels and size, for a message."""
+        return f"{self.channels} channels of {'x'.join(map(str, self.size))}"
 
     def falls_to(self, other: "FeatureMap") -> bool:
         """Whether another map has clearly less resolution along an axis."""
@@ -85,6 +97,7 @@ class FeatureMaps:
         self.graph = graph
         self._taps = taps
         self._positions = positions(graph)
+        self._made = _find_made(graph)
         self._input: tuple[int, ...] = tuple(value_of(graph.source).shape[2:])
 
     @property
@@ -95,6 +108,10 @@ class FeatureMaps:
     def taps_of(self, node: Node) -> Sequence[Tap]:
         """Return where a tensor passes into modules or out of them."""
         return self._taps.get(node, ())
+
+    def is_made(self, node: Node) -> bool:
+        """Whether a tensor is more than the input at another size, range or order."""
+        return node in self._made
 
     @property
     def image(self) -> FeatureMap:
@@ -131,3 +148,16 @@ class FeatureMaps:
             tuple(p and (p.first, p.last) for p in at),
             tuple(self._taps.get(node, ())),
         )
+
+
+def _find_made(graph: Graph) -> set[Node]:
+    """Return the tensors that a convolution or a parameter leads to."""
+    made: set[Node] = set()
+    for node, read in graph.edges.items():
+        if (
+            not made.isdisjoint(read)
+            or name_of(node) in CONVOLUTIONS
+            or graph.parameters_of([node])
+        ):
+            made.add(node)
+    return made

@@ -87,9 +87,11 @@ def plan_way(below: Grid, above: Grid) -> Way:
     """
     ratios = [b / a for b, a in zip(below.scale, above.scale, strict=True)]
     strides = [max(1, round(each)) for each in ratios]
-    if any(abs(r - s) > _ROUND * s for r, s in zip(ratios, strides, strict=True)):
-        shown = join_axes([round(each, 2) for each in ratios])
-        raise Refusal(f"the resolution falls by {shown}, which is no whole number")
+    for ratio, stride, m, n in zip(ratios, strides, below.size, above.size, strict=True):
+        # Where pixels lie may be unknown; sizes are rounded then, by up to a stride.
+        if abs(ratio - stride) > _ROUND * stride and abs(stride * m - n) > stride:
+            shown = join_axes([round(each, 2) for each in ratios])
+            raise Refusal(f"the resolution falls by {shown}, which is no whole number")
     ends = zip(below.offset, above.offset, above.scale, strides, strict=True)
     moved = [_move(b, a, scale, s) if b and a else (0, None) for b, a, scale, s in ends]
     fronts, shift = zip(*moved, strict=True)
@@ -99,16 +101,15 @@ def plan_way(below: Grid, above: Grid) -> Way:
 def _move(below: Offset, above: Offset, scale: float, stride: int) -> tuple[int, float | None]:
     """Return by how many pixels to move an enlarged map, and how far it then lies off the upper.
 
-    Where ways of different offsets met, their mean counts if that is less than a pixel, or else
-    the way that needs the least, and how far all is off is not known.
+    Where ways of different offsets met, and where blocks of pixels lie in the channels, the place
+    between them that needs the least counts, and how far all is off is known in the middle alone.
     """
     low, high = (
         (b - a) / scale - (stride - 1) / 2 for b, a in zip(below, reversed(above), strict=True)
     )
+    front = _whole(min(max(0, low), high))
     mean = (low + high) / 2
-    if low == high or abs(mean) < 1:
-        return _whole(mean), _whole(mean) - mean + 0.0
-    return _whole(min(max(0, low), high)), None
+    return front, front - mean + 0.0 if low == high or mean == front else None
 
 
 def _whole(pixels: float) -> int:
@@ -119,12 +120,14 @@ def _whole(pixels: float) -> int:
 def _split(strides: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """Split enlargements into prime ones, the last for all axes.
 
+    There is always one, which between maps of one scale enlarges nothing.
+
     Example:
-        >>> _split((4, 6)), _split((2, 4))
-        (((2, 2), (2, 3)), ((1, 2), (2, 2)))
+        >>> _split((4, 6)), _split((2, 4)), _split((1, 1))
+        (((2, 2), (2, 3)), ((1, 2), (2, 2)), ((1, 1),))
     """
     factors = [_primes(each) for each in strides]
-    steps = max(map(len, factors))
+    steps = max(1, *map(len, factors))
     return tuple(zip(*([1] * (steps - len(each)) + each for each in factors), strict=True))
 
 
@@ -143,15 +146,20 @@ def plan_grids(maps: Sequence[FeatureMap], image: FeatureMap, *, image_skip: boo
     """
     extra = [(IMAGE, image)] if image_skip else []
     numbered = [*enumerate(maps)]
-    groups = [[each for each in numbered if each[1].scale == image.scale] + extra]
+    groups = [[each for each in numbered if _is_alike(each[1], image)] + extra]
     for number, each in numbered:
-        if each.scale == image.scale:
+        if _is_alike(each, image):
             continue
-        if groups[-1] and groups[-1][0][1].scale == each.scale:
+        if groups[-1] and _is_alike(groups[-1][0][1], each):
             groups[-1].append((number, each))
         else:
             groups.append([(number, each)])
     return [_grid(group, group[0][1] if group else image) for group in groups]
+
+
+def _is_alike(one: FeatureMap, other: FeatureMap) -> bool:
+    """Whether two maps can be joined as they are; valid convolutions keep a scale, but no size."""
+    return one.scale == other.scale and one.size == other.size
 
 
 def _grid(group: Sequence[tuple[int, FeatureMap]], first: FeatureMap) -> Grid:

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from math import prod
 from typing import Any, SupportsIndex, cast
 
+from autoup.capturing.operators import CONVOLUTIONS, name_of
 from autoup.checks import as_int
 from autoup.unets.maps import FeatureMap, FeatureMaps
-
-_HIDDEN = (
-    "None of its modules is called when a copy of it runs, as where its forward was replaced by a "
-    "function that holds the encoder: wrap it in a module that has it as an attribute, "
-)
 
 
 def check_skips(skips: object) -> int | tuple[str, ...] | None:
@@ -54,15 +51,9 @@ def select(
         ValueError: There are none, fewer than asked for, or no such module.
     """
     *found, deepest = levels
-    if not deepest.falls_from(maps.image) or not (found or image_skip or skips):
-        name = f"layer {deepest.name!r}" if deepest.name else "the encoder itself"
-        is_hidden = not deepest.name and len(maps.graph.modules) > 1
-        raise ValueError(
-            f"encoder has maps of one resolution only, that of {name} with {_shown(deepest)}: "
-            "there is nothing to join on the way to the size of the input. "
-            + (_HIDDEN if is_hidden else "Take an encoder that reduces its maps in steps, ")
-            + "or pass image_skip=True to join the input itself."
-        )
+    reduces = deepest.falls_from(maps.image)
+    if not reduces or not (found or image_skip or skips):
+        raise ValueError(_explain(maps, deepest, reduces=reduces))
     if isinstance(skips, int):
         if skips > len(found):
             raise ValueError(
@@ -87,28 +78,54 @@ def _named(maps: FeatureMaps, path: str, levels: Sequence[FeatureMap]) -> Featur
                 by_path.setdefault(tap.path, []).append(maps.read(node))
     if path not in graph.modules or path not in by_path:
         near = get_close_matches(path, [each for each in by_path if each], 3)
-        what = "is given no tensor by it" if path in graph.modules else "has no such module"
-        hint = f"close to it are {', '.join(map(repr, near))}; " if near else ""
-        raise ValueError(
-            f"skips names {path!r}, and the encoder {what}; {hint}found are {_listed(others)}."
+        what = (
+            "a module of the encoder that returns no tensor in a pass"
+            if path in graph.modules
+            else "no module of the encoder"
         )
-    made = next((each for each in reversed(by_path[path]) if each), None)
-    if made is None:
+        known = "close to it are" if near else "those found are"
+        hint = f"; {known} {', '.join(map(repr, near or [each.name for each in others]))}"
+        raise ValueError(f"skips names {path!r}, {what}{hint}.")
+    found = next((each for each in reversed(by_path[path]) if each), None)
+    if found is None:
         raise ValueError(
             f"skips names {path!r}, whose output is no map with the axes of the input."
         )
-    if not deepest.falls_from(made):
+    if not deepest.falls_from(found):
         raise ValueError(
-            f"skips names {path!r} with {_shown(made)}, which is no larger than the deepest map "
-            f"that the decoder begins with: {_shown(deepest)} of layer {deepest.name!r}; found are "
-            f"{_listed(others)}."
+            f"skips names {path!r}, with {found.size_shown}, which is no larger than the deepest "
+            f"map that the decoder begins with, that of {deepest.shown}."
         )
-    return made
+    return found
 
 
-def _shown(each: FeatureMap) -> str:
-    return f"{each.channels} channels of {'x'.join(map(str, each.size))}"
+def _explain(maps: FeatureMaps, deepest: FeatureMap, *, reduces: bool) -> str:
+    """Say why there is nothing to join: all is of one size, comes back to it, or is not heard."""
+    graph = maps.graph
+    convolved = [node for node in graph.layouts if name_of(node) in CONVOLUTIONS]
+    made = [each for node in convolved if (each := maps.read(node))]
+    smaller = [each for each in made if each.falls_from(deepest)]
+    if smaller:
+        least = max(smaller, key=lambda each: prod(each.scale))
+        return (
+            f"encoder makes maps as small as {least.size_shown} in layer "
+            f"{graph.names.of([least.node])!r}, and joins them to larger ones again, as a U-Net "
+            f"does; all data passes through maps of one size only, the last that of "
+            f"{deepest.shown}. Pass the part of it that reduces its maps."
+        )
+    if reduces and any(deepest.falls_from(each) for each in made):
+        return (
+            "encoder has maps of several resolutions, but those larger than that of "
+            f"{deepest.shown} are made by functions and pass into no module and out of none, where "
+            "they can be heard. Write its layers as modules, such as nn.Conv2d, or pass "
+            "image_skip=True to join the input itself."
+        )
+    advice = "in steps, or pass image_skip=True to join the input itself" if reduces else "in steps"
+    return (
+        f"encoder has maps of one resolution only, that of {deepest.shown}: there is nothing to "
+        f"join on the way to the size of the input. Take an encoder that reduces its maps {advice}."
+    )
 
 
 def _listed(found: Sequence[FeatureMap]) -> str:
-    return ", ".join(f"{each.name!r} ({_shown(each)})" for each in found) or "none"
+    return ", ".join(each.shown for each in found) or "none"

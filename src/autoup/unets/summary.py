@@ -24,8 +24,8 @@ _MOVED = (
     "the size of its input."
 )
 _UNKNOWN = (
-    "shift ?: some layer of the encoder does not tell where what it makes lies, or ways of "
-    "different shifts meet."
+    "shift ?: some layer of the encoder does not tell where what it makes lies, or ways meet "
+    "whose shifts are far apart."
 )
 
 Shift = tuple[float | None, ...]
