@@ -84,7 +84,7 @@ def _named(maps: FeatureMaps, path: str, levels: Sequence[FeatureMap]) -> Featur
             else "no module of the encoder"
         )
         known = "close to it are" if near else "those found are"
-        hint = f"; {known} {', '.join(map(repr, near or [each.name for each in others]))}"
+        hint = f"; {known} {', '.join(map(repr, near or [each.tap.path for each in others]))}"
         raise ValueError(f"skips names {path!r}, {what}{hint}.")
     found = next((each for each in reversed(by_path[path]) if each), None)
     if found is None:
