@@ -31,8 +31,10 @@ from autoup import (
     AutoConvTranspose1d,
     AutoConvTranspose2d,
     AutoConvTranspose3d,
+    UNet,
     mirror_decoder,
     phase_spread,
+    unet,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.together("distributed")]
@@ -63,6 +65,18 @@ def autoencoder():
         nn.Conv2d(3, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1)
     )
     return nn.Sequential(encoder, mirror_decoder(encoder, (1, 3, 18, 23), smoothness=1))
+
+
+def segmenter(**options):
+    encoder = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.GroupNorm(2, 8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, 2, 1),
+        nn.ReLU(),
+    )
+    bounded = {"output_activation": nn.Tanh(), **options}
+    return nn.Sequential(unet(encoder, (1, 3, 18, 23), 2, **bounded))
 
 
 def chain(*layers):
@@ -100,6 +114,8 @@ CASES = {
         (4, 2, 3, 5),
     ),
     "mirror decoder": (autoencoder, (3, 18, 23)),
+    "U-Net": (segmenter, (3, 17, 21)),
+    "U-Net, smoothness 1": (lambda: segmenter(smoothness=1, image_skip=True), (3, 18, 23)),
 }
 ENGINES = "ddp", "fsdp"
 RUNS = [
@@ -132,6 +148,9 @@ def connect(model, engine, **options):
         return DistributedDataParallel(model)
     if engine == "fsdp":
         for layer in model:
+            if isinstance(layer, UNet):
+                for part in (layer.encoder, *layer.decoder):
+                    fully_shard(part, **options)
             fully_shard(layer, **options)
         fully_shard(model, **options)
     return model

@@ -43,9 +43,16 @@ CASES = [
 ONE_SIZE = {"swin_tiny_patch4_window7_224", "hrnet_w18_small"}
 # Its auxiliary classifier refuses small maps, in training alone.
 EVALUATED = {"inception_v3"}
-# What timm names, where it is not what is read here: the concatenated maps of dense blocks in place
-# of the half of them that the transitions make.
-OTHER_CHANNELS = {"densenet121": [64, 128, 256, 512, 1024]}
+# Where it is not what timm names. DenseNet: the half of a block's channels that its transition
+# makes, in place of all that are concatenated. MobileNetV3: the deepest map, not the layer behind
+# it that makes more channels of each place. GhostNet: the last map of 1/16, of which timm names an
+# earlier one.
+OTHER_CHANNELS = {
+    "densenet121": [64, 128, 256, 512, 1024],
+    "ghostnet_100": [16, 24, 40, 112, 160],
+    "mobilenetv3_small_100": [16, 16, 24, 48, 96],
+    "mobilenetv3_large_100": [16, 24, 40, 112, 160],
+}
 COMMON = [
     "resnet18", "resnet50", "resnext50_32x4d", "seresnet50", "regnetx_002", "regnety_002",
     "efficientnet_b0", "efficientnet_lite0", "tf_efficientnetv2_b0", "mobilenetv2_100",
@@ -83,7 +90,7 @@ def net_on(origin, name):
 
 
 def sizes_beside(size):
-    """Yield sizes 1 larger, 3 smaller and 8 larger, in all axes and each alone, of other batches."""
+    """Yield sizes 1 larger, 3 smaller and 8 larger, along all axes and each alone."""
     for batch, more in enumerate((1, -3, 8), 1):
         yield (batch, size[1], *(each + more for each in size[2:]))
         for axis in range(2, len(size)):

@@ -1,4 +1,4 @@
-"""Which maps of an encoder a U-Net joins: one of each resolution, the cheapest that says as much."""
+"""Which maps of an encoder a U-Net joins: one of each resolution, cheap and easily named."""
 
 from collections import OrderedDict
 

@@ -140,7 +140,14 @@ def detach(encoder: "weakref.ref[nn.Module]", hooks: Mapping[tuple[str, bool], A
 
 def _find(encoder: nn.Module, path: str) -> Any:
     """Return the module of a path, and None where there is none any more."""
+    module: nn.Module | None = encoder
+    for name in path.split(".") if path else ():
+        module = module._modules.get(name)  # pyright: ignore[reportPrivateUsage]
+        if module is None:
+            break
+    else:
+        return module
     try:
-        return encoder.get_submodule(path)
+        return encoder.get_submodule(path)  # Slower, and sees what wrappers pass on.
     except AttributeError:
         return None
