@@ -60,6 +60,22 @@ weights = sum(4 * parameter.numel() for parameter in decoder.parameters())
 print(json.dumps([total, total - captured[0], (1024 * grown - weights) / 2**20]))
 """
 
+UNET = """
+import json, sys, time
+from support.backbones import build
+import autoup
+from autoup.capturing.capture import capture
+
+encoder, size = build(sys.argv[1]), (1, 3, int(sys.argv[2]), int(sys.argv[2]))
+capture(encoder, size, None)
+start = time.process_time()
+capture(encoder, size, None)
+alone = time.process_time() - start
+start = time.process_time()
+autoup.unet(encoder, size, 2)
+print(json.dumps([(time.process_time() - start) / alone]))
+"""
+
 
 class Row(NamedTuple):
     """A limit by its name, and what was measured, in the same unit."""
@@ -177,6 +193,13 @@ def mirrors(rounds: int, backbone: str, size: int) -> Iterator[Row]:
         yield Row(f"mirror of {backbone} at {size}², {name}", limit, unit, [*found])
 
 
+def unets(rounds: int, *backbones: str) -> Iterator[Row]:
+    """Build a U-Net on a backbone, in turns with its capture alone, in processor time."""
+    for backbone in backbones:
+        found = [run(UNET, backbone, 224)[0] for _ in range(rounds)]
+        yield Row(f"U-Net on {backbone}, of its capture alone", 2, "times", found)
+
+
 def main() -> int:
     """Print the table; return 1 where a limit is broken."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -191,11 +214,12 @@ def main() -> int:
         audits(rounds, 5 if options.quick else 500),
         repairs(rounds, 32 if options.quick else 256),
         mirrors(rounds, *(("resnet18", 64) if options.quick else ("resnet152", 1024))),
+        unets(rounds, *(("resnet18",) if options.quick else ("resnet18", "densenet121"))),
     ]
     print(f"\n{machine('cpu')}; medians\n")
     print("| what | limit | median | lowest | highest | kept |\n|---|---|---|---|---|---|")
     broken = 0
-    for row in tqdm((row for part in parts for row in part), total=12, unit="limit"):
+    for row in tqdm((row for part in parts for row in part), total=14, unit="limit"):
         kept = row.median <= row.limit
         broken += not kept
         numbers = [f"{each:.3g}" for each in (row.median, min(row.measured), max(row.measured))]

@@ -114,6 +114,7 @@ def test_the_limits_are_all_measured(tmp_path):
         "audit",
         "repair",
         *["mirror"] * 3,
+        "U",
     ]
     assert done.returncode == any(kept == "NO" for _, kept in rows)
 

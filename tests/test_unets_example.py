@@ -136,7 +136,7 @@ def test_the_peak_of_a_step_grows_by_what_more_pictures_take(monkeypatch):
     peaks = []
     for count in (2, 4):
         monkeypatch.setattr(learning, "BATCH", count)
-        peaks.append(learning.peak(learning.Trial(model, 0, 10)))
+        peaks.append(learning.peak(model))
     map_of_one = 8 * nets.SIZE**2 * 4 / 2**20
     assert peaks[1] - peaks[0] > 2 * 2 * map_of_one  # Two more, and at least two maps of each.
     assert peaks[1] / peaks[0] == pytest.approx(2, rel=0.1)

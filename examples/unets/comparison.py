@@ -88,7 +88,7 @@ def curves(lines: list[dict]) -> str:
     """Return the loss along the training, a row a U-Net."""
     trained = find(lines, what="train")
     rows, parts = [], len(trained[0]["loss"])
-    picked = sorted({round(part * parts) - 1 for part in (0.05, 0.1, 0.25, 0.5, 0.75, 1)})
+    picked = sorted({max(round(part * parts), 1) - 1 for part in (0.05, 0.1, 0.25, 0.5, 0.75, 1)})
     for arm, name in ARMS.items():
         values = [[line["loss"][n] for n in picked] for line in find(trained, arm=arm)]
         if values:
@@ -110,7 +110,9 @@ def costs(lines: list[dict]) -> str:
     ratios = [f"{line['ratio']:.3f}" for line in clocked]
     rows.append(("ratio", "", *ratios, ""))
     told = [f"seconds of a step at {by_size(line['size'])}, {line['device']}" for line in clocked]
-    return table(("U-Net", "parameters", *told, "MiB that a step holds at most"), rows)
+    return table(
+        ("U-Net", "parameters", *told, "MiB of a step at most, without the optimiser's"), rows
+    )
 
 
 def compose(lines: list[dict]) -> str:

@@ -136,14 +136,14 @@ def clock(seed: int, count: int, size: tuple[int, int] = (SIZE, SIZE)) -> dict[s
     return times
 
 
-def peak(trial: Trial) -> float:
-    """Return the most memory that a step holds beyond what stays, in MiB."""
-    pictures = batch("training", (SIZE, SIZE), BATCH, (0,))
-    for _ in range(2):  # Gradients and the optimiser's state stay from the first on.
-        trial.learn(*pictures)
+def peak(model: nn.Module) -> float:
+    """Return the most memory that the ways forward and back hold, gradients included, in MiB."""
+    images, wanted = batch("training", (SIZE, SIZE), BATCH, (0,))
+    loss(model(images), wanted).backward()  # What is made once, is.
+    model.zero_grad()
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        trial.learn(*pictures)
+        loss(model(images), wanted).backward()
     held = most = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":

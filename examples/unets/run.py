@@ -67,7 +67,7 @@ def compare(count: int) -> list[dict[str, object]]:
         about = {"what": "time", "device": "CPU, one thread", "size": size, "rounds": count}
         lines.append({**about, "seconds": medians, "ratio": round(learning.ratio(times), 4)})
     for arm, build in nets.ARMS.items():
-        held = learning.peak(learning.Trial(build(0), 0, 10))
+        held = learning.peak(build(0).train())
         lines.append({"what": "memory", "arm": arm, "mib": held})
     return lines
 

@@ -27,7 +27,7 @@ FEATURES = ["resnet18", "efficientnet_b0", "hrnet_w18_small"]
 TRANSFORMERS = {
     "SegformerModel": "SegformerConfig",
     "ResNetModel": "ResNetConfig",
-    "ConvNextBackbone": "ConvNextConfig",
+    "ResNetBackbone": "ResNetConfig",
 }
 SIZES = {
     "r3d_18": (2, 3, 9, 57, 61),
@@ -68,9 +68,9 @@ def grouped(cases):
 def transformers_model(name):
     import_torchvision()
     transformers = pytest.importorskip("transformers")
-    config = getattr(transformers, TRANSFORMERS[name])()
-    if name.endswith("Backbone"):
-        config = type(config)(out_features=["stage1", "stage2", "stage3", "stage4"])
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    options = {"out_features": stages} if name.endswith("Backbone") else {}
+    config = getattr(transformers, TRANSFORMERS[name])(**options)
     return getattr(transformers, name)(config)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import unet
+from autoup.unets.maps import FeatureMap
 
 SIZE = (2, 3, 33, 47)
 
@@ -66,6 +67,29 @@ def test_map_before_a_layer_that_sees_its_neighbours_is_not_read():
 def test_map_before_a_pooling_that_keeps_its_size_is_not_read(between):
     encoder = named(a=stage(3, 8), pool=between, more=nn.Conv2d(8, 32, 1), b=stage(32, 16))
     assert maps_of(encoder)[0] == ("pool", 8)
+
+
+def attend(x):
+    t = x.flatten(2)
+    return (t @ t.transpose(1, 2) @ t).view_as(x)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [lambda x: x.roll(1, 2), lambda x: x.cumsum(3), lambda x: x.softmax(2), attend],
+    ids=["roll", "cumsum", "softmax", "attention"],
+)
+def test_map_before_places_are_mixed_is_not_read(mix):
+    more = Module(lambda m, x: m.conv(mix(x)), conv=nn.Conv2d(8, 32, 1))
+    assert maps_of(named(a=stage(3, 8), more=more, b=stage(32, 16)))[0] == ("more.conv", 8)
+
+
+@pytest.mark.parametrize(
+    ("scale", "falls"), [(1.0, False), (1.4, False), (1.5, True), (0.5, False)]
+)
+def test_level_falls_to_seven_tenths(scale, falls):
+    one, other = (FeatureMap(None, (), 8, (8,), (each,), (None,), ()) for each in (1.0, scale))
+    assert one.falls_to(other) == falls == other.falls_from(one)
 
 
 def test_map_with_few_more_channels_is_no_dearer():
@@ -193,6 +217,17 @@ def test_branches_are_searched_where_the_resolution_falls_at_once():
     encoder = Module(
         branches, stem=stage(3, 8), down=stage(8, 8), further=stage(8, 8), last=stage(8, 8, 1)
     )
+    found = maps_of(encoder, (2, 3, 32, 48))
+    assert [path for path, _ in found] == ["stem", "down", "last"]
+
+
+def test_map_inside_what_leads_down_from_a_branch_is_not_the_branch():
+    def forward(m, x):
+        x = m.stem(x)
+        return m.last(F.max_pool2d(x, 4) + m.fuse(m.down(x)))
+
+    fuse = nn.Sequential(conv(8, 8, 3, 1, 1), conv(8, 8))
+    encoder = Module(forward, stem=stage(3, 8), down=stage(8, 8), fuse=fuse, last=stage(8, 8, 1))
     found = maps_of(encoder, (2, 3, 32, 48))
     assert [path for path, _ in found] == ["stem", "down", "last"]
 
