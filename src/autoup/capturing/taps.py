@@ -5,7 +5,7 @@ graph has no more operators than before, and says itself which of its tensors ea
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -27,12 +27,14 @@ class Tap:
         is_output: Whether the tensor comes out.
         keys: Where it stands in what comes out, as in ``output[keys[0]][keys[1]]``; of what goes
             in, the first key is 0 for arguments by position and 1 for those by name.
+        calls: How many calls of the module there are in one pass.
     """
 
     path: str
     call: int
     is_output: bool
     keys: Keys = ()
+    calls: int = 1
 
     @property
     def depth(self) -> int:
@@ -78,7 +80,8 @@ class Listener:
         first, *heard = cast("Sequence[Sequence[Node]]", output.args)[0]
         found: dict[Node, list[Tap]] = {}
         for node, (_, tap) in zip(heard, self._heard, strict=True):
-            found.setdefault(node, []).append(tap)
+            told = replace(tap, calls=self._calls[tap.path] + 1)
+            found.setdefault(node, []).append(told)
         output.args = ((first,),)
         self.begin()
         return found

@@ -36,12 +36,14 @@ def shape_made(
     try:
         with torch.no_grad():
             example = torch.empty(tuple(shape), device="meta", dtype=dtype)
-            made: torch.Tensor = functional_call(layers, tensors, (example,))
+            made: Any = functional_call(layers, tensors, (example,))
     except RuntimeError as error:
         raise ValueError(str(error)) from None
     finally:
         for each in hooks:
             each.remove()
+    if not isinstance(made, torch.Tensor):
+        raise ValueError(f"it returns no tensor but a {type(made).__name__}")
     return tuple(made.shape)
 
 

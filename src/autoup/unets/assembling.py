@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from autoup.checks import as_int
 from autoup.decoding.shapes import shape_made
 from autoup.errors import Refusal
 from autoup.layers.conv_transpose import AUTO
@@ -107,7 +108,8 @@ def read_widths(widths: Sequence[int] | None, total: int) -> list[int]:
     """Return the channels of the stages, the full size first.
 
     Raises:
-        ValueError: There are more or fewer than stages.
+        TypeError: They are no sequence of ints.
+        ValueError: There are more or fewer than stages, or one is less than 1.
 
     Example:
         >>> read_widths(None, 6)
@@ -115,12 +117,16 @@ def read_widths(widths: Sequence[int] | None, total: int) -> list[int]:
     """
     if widths is None:
         return [min(_FIRST * 2**level, _MOST) for level in range(total)]
+    given: Any = widths
+    usual = f"the usual ones are {tuple(read_widths(None, total))}."
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise TypeError(f"widths must be a tuple or a list of ints, got {widths!r}; {usual}")
     if len(widths) != total:
         raise ValueError(
             f"widths must name the channels of {total} levels, the full size first, got "
-            f"{len(widths)}: {tuple(widths)}; the usual ones are {tuple(read_widths(None, total))}."
+            f"{len(widths)}: {tuple(widths)}; {usual}"
         )
-    return [*widths]
+    return [as_int("each of widths", width) for width in widths]
 
 
 def _build_block(

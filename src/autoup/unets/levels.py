@@ -53,7 +53,7 @@ def find_levels(maps: FeatureMaps) -> list[FeatureMap]:
             level += extra.pop(level[-1].scale, [])
             place = levels.index(deeper)
             levels[place:place] = extra.values()
-    _check_tokens(maps.graph, trunk)
+    _check_tokens(maps, trunk)
     levels[-1] = _without_head(levels[-1])
     chosen = [_choose(maps.graph, level, trunk[0]) for level in levels]
     if len(trunk) == 1 or chosen[-1] is None:
@@ -196,12 +196,16 @@ def _sees_others(node: Node) -> bool:
     return name in _SEE_OTHERS or "pool" in name or "upsample" in name
 
 
-def _check_tokens(graph: Graph, trunk: Sequence[FeatureMap]) -> None:
-    """Refuse an encoder that does most of its work behind its last map, on tokens."""
-    deepest = trunk[-1].node
+def _check_tokens(maps: FeatureMaps, trunk: Sequence[FeatureMap]) -> None:
+    """Refuse an encoder that does most of its work behind its last map, on tokens.
+
+    Finer maps are none: a decoder of the encoder's own makes them.
+    """
+    graph, deepest = maps.graph, trunk[-1].node
     before = graph.parameters_of(between(graph.edges, graph.source, deepest))
     behind = between(graph.edges, deepest, graph.target)[1:]
-    tokens = [node for node in behind if _is_of_places(graph, node)]
+    found = {node: maps.read(node) for node in behind if _is_of_places(graph, node)}
+    tokens = [node for node, each in found.items() if not (each and each.falls_to(trunk[-1]))]
     weights = [
         sum(graph.values[name].numel() for name in names)
         for names in (before, {*graph.parameters_of(tokens)} - {*before})

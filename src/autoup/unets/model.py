@@ -90,6 +90,7 @@ def unet(
     asked = check_skips(skips)
     check_flags(image_skip=image_skip)
     check_choice("init", init, INITS)
+    _check_parts(block, output_activation)
     count = as_int("deep_supervision", deep_supervision, 0)
     options = {"smoothness": require_smoothness(smoothness), "init": init}
     with steps("unet", 2) as step:
@@ -107,6 +108,19 @@ def unet(
         used = {id(maps.graph.values[name]) for name in maps.graph.parameters_of(passed)}
         found = _describe(chosen, ways)
         return UNet(encoder, sizes, stages, found, head, heads, output_activation, used)
+
+
+def _check_parts(block: Any, output_activation: Any) -> None:
+    """Refuse a block that makes no modules, and what is none behind the heads."""
+    if block is not None and (isinstance(block, nn.Module) or not callable(block)):
+        raise TypeError(
+            "block must be a function or class that is called as block(in_channels, out_channels) "
+            f"and returns a module, got {block!r}."
+        )
+    if output_activation is not None and not isinstance(output_activation, nn.Module):
+        raise TypeError(
+            f"output_activation must be a module, such as nn.Sigmoid(), got {output_activation!r}."
+        )
 
 
 def _build_heads(

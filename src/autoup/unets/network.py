@@ -1,16 +1,18 @@
 """The U-Net itself: the user's encoder, heard by hooks, and the decoder that joins its maps."""
 
+import weakref
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from autoup.capturing.taps import Tap
 from autoup.svg import Drawing
 from autoup.unets.drawing import draw_levels
 from autoup.unets.skips import Skip
 from autoup.unets.stages import Stage
-from autoup.unets.stash import Heard, Stash, attach, make_hooks
+from autoup.unets.stash import Heard, Stash, attach, detach, make_hooks
 from autoup.unets.summary import Summary, summarise, without_compiler
 
 
@@ -68,6 +70,7 @@ class UNet(nn.Module):
             self._stash, [each.taps for each in skips]
         )
         self._attach()
+        weakref.finalize(self, detach, weakref.ref(encoder), self._hooks).atexit = False
 
     # A compiler calls it when it captures, and does not look inside.
     @torch.compiler.assume_constant_result  # pyright: ignore[reportUnknownMemberType]
@@ -149,13 +152,36 @@ other formats of that.
         finally:
             stash.heard = before
         maps: list[Tensor] = []
-        for skip, each in zip((*self.skips, self.deepest), heard.maps, strict=True):
-            if each is None:
+        skips = (*self.skips, self.deepest)
+        for skip, each, tap in zip(skips, heard.maps, heard.taps, strict=True):
+            if tap is None:
                 raise RuntimeError(_explain(skip, self.encoder, x))
+            _check(skip, each, tap, heard.calls[tap.path, tap.is_output])
             maps.append(
                 each.permute(skip.order) if skip.order != tuple(sorted(skip.order)) else each
             )
         return maps
+
+
+def _check(skip: Skip, each: Any, tap: Tap, calls: int) -> None:
+    """Refuse what cannot be the map that was found, as where training takes another path."""
+    dims = len(skip.order)
+    if not isinstance(each, Tensor) or each.ndim != dims:
+        what = (
+            f"a tensor of {each.ndim} dimensions" if isinstance(each, Tensor) else "something else"
+        )
+        raise RuntimeError(
+            f"UNet: module {tap.path!r} of the encoder gave a map of {dims} dimensions when it was "
+            f"captured, in evaluation mode, and gives {what} now. The input needs batch and "
+            "channels, and the module must return in training what it returns in evaluation."
+        )
+    if calls != tap.calls:
+        raise RuntimeError(
+            f"UNet: module {tap.path!r} of the encoder was called {calls} times in this pass, and "
+            f"{tap.calls} when it was captured, in evaluation mode: which call makes the map of "
+            f"{skip.channels} channels is not known. Give each call a module of its own, or name "
+            "other layers in skips=."
+        )
 
 
 def _explain(skip: Skip, encoder: nn.Module, x: object) -> str:
@@ -174,8 +200,9 @@ def _explain(skip: Skip, encoder: nn.Module, x: object) -> str:
             "has no hooks; call torch.compiler.reset() once, and it is compiled anew."
         )
     return missing + (
-        "it was not called in this pass, or less often than in the one that was captured. Build "
-        "the net anew after a change of the encoder's modules."
+        "it was not called in this pass, or less often than in the one that was captured, in "
+        "evaluation mode. Build the net anew after a change of the encoder's modules; name another "
+        "in skips= where training leaves it out."
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from math import prod
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 from autoup.capturing.operators import CONVOLUTIONS, name_of
 from autoup.checks import as_int
@@ -27,7 +27,7 @@ def check_skips(skips: object) -> int | tuple[str, ...] | None:
         paths = cast("Sequence[object]", skips)
         if all(isinstance(each, str) for each in paths):
             return tuple(cast("Sequence[str]", paths))
-    elif not isinstance(skips, str):
+    elif isinstance(skips, SupportsIndex) and not isinstance(skips, bool):
         return as_int("skips", skips, 0)
     raise TypeError(f"skips must be how many, or the paths of modules in a list, got {skips!r}.")
 
@@ -62,14 +62,14 @@ def select(
             )
         found = found[len(found) - skips :]
     elif skips is not None:
-        named = [_named(maps, path, deepest) for path in dict.fromkeys(skips)]
-        found = sorted(named, key=lambda each: each.scale)
+        named = [_named(maps, path, levels) for path in skips]  # One map may have several names.
+        found = sorted({each.node: each for each in named}.values(), key=lambda each: each.scale)
     return [*found, deepest]
 
 
-def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
+def _named(maps: FeatureMaps, path: str, levels: Sequence[FeatureMap]) -> FeatureMap:
     """Return the map that comes out of a module."""
-    graph = maps.graph
+    graph, (*others, deepest) = maps.graph, levels
     nodes = [node for node in maps.tapped if node in graph.layouts]
     by_path: dict[str, list[Any]] = {}
     for node in nodes:
@@ -83,7 +83,8 @@ def _named(maps: FeatureMaps, path: str, deepest: FeatureMap) -> FeatureMap:
             if path in graph.modules
             else "no module of the encoder"
         )
-        hint = f"; close to it are {', '.join(map(repr, near))}" if near else ""
+        known = "close to it are" if near else "those found are"
+        hint = f"; {known} {', '.join(map(repr, near or [each.tap.path for each in others]))}"
         raise ValueError(f"skips names {path!r}, {what}{hint}.")
     found = next((each for each in reversed(by_path[path]) if each), None)
     if found is None:

@@ -5,6 +5,7 @@ with the modules that they hang on.
 """
 
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from autoup.capturing.taps import Tap, look_up
+from autoup.inspecting.copies import HOOKS
 
 Slots = Sequence[tuple[Tap, int]]
 
@@ -21,16 +23,22 @@ class Heard:
     """What is heard in one pass: a place for each map, and the calls of each module so far."""
 
     def __init__(self, size: int) -> None:
-        self.maps: list[torch.Tensor | None] = [None] * size
+        self.maps: list[Any] = [None] * size
+        self.taps: list[Tap | None] = [None] * size
         self.calls: dict[tuple[str, bool], int] = {}
 
     def hear(self, path: str, is_output: bool, slots: Slots, value: Any) -> None:
-        """Keep what is wanted of what passes in or out of a module; the last that passes counts."""
+        """Keep what is wanted of what passes in or out of a module; the last that passes counts.
+
+        A module that is called once comes before one of several calls, as a shared activation:
+        which of its calls makes a map may be another in training.
+        """
         call = self.calls.get((path, is_output), 0)
         self.calls[path, is_output] = call + 1
         for tap, slot in slots:
-            if tap.call == call:
-                self.maps[slot] = look_up(value, tap.keys)
+            held = self.taps[slot]
+            if tap.call == call and (held is None or tap.calls == 1 or held.calls > 1):
+                self.maps[slot], self.taps[slot] = _pick(value, tap), tap
 
 
 class Stash(threading.local):
@@ -75,6 +83,13 @@ class BehindHook:
             heard.hear(self.path, True, self.slots, output)
 
 
+def _pick(value: Any, tap: Tap) -> Any:
+    """Return what is wanted of what passes; of one tensor where there were several, a list."""
+    if tap.keys and isinstance(value, torch.Tensor):
+        return [value]  # An index would take an entry of the batch.
+    return look_up(value, tap.keys)
+
+
 def make_hooks(stash: Stash, taps: Sequence[Sequence[Tap]]) -> dict[tuple[str, bool], Any]:
     """Return the hook of each module, by its path and whether it hears what comes out.
 
@@ -111,6 +126,16 @@ def attach(encoder: nn.Module, hooks: Mapping[tuple[str, bool], Any]) -> None:
                 module.register_forward_pre_hook(hook, with_kwargs=True)
         elif not isinstance(held[next(reversed(held))], BeforeHook | BehindHook):
             held.move_to_end(key)
+
+
+def detach(encoder: "weakref.ref[nn.Module]", hooks: Mapping[tuple[str, bool], Any]) -> None:
+    """Take the hooks of a net that is gone off the encoder that is still there."""
+    gone = {*map(id, hooks.values())}
+    for module in () if (found := encoder()) is None else found.modules():
+        for name in HOOKS:
+            held: dict[int, Any] = getattr(module, name)
+            for key in [key for key, each in held.items() if id(each) in gone]:
+                del held[key]
 
 
 def _find(encoder: nn.Module, path: str) -> Any:
