@@ -19,7 +19,8 @@ from autoup.decoding.known import named_module
 Block = Callable[[int, int], nn.Module]
 
 _GATES = frozenset((
-    "glu", "hardsigmoid", "log_sigmoid", "log_softmax", "sigmoid", "softmax", "tanh",
+    "glu", "hardsigmoid", "log_sigmoid", "log_softmax", "sigmoid", "softmax", "softplus",
+    "tanh",
 ))  # fmt: skip
 
 
@@ -93,9 +94,8 @@ def read_kinds(
         factory: ``device`` and ``dtype``.
         init: Of the net.
     """
-    norms = Counter(filter(None, map(read_norm, nodes)))
+    norms = Counter(replace(norm, shape=()) for norm in map(read_norm, nodes) if norm)
     norm = norms.most_common(1)[0][0] if norms else None
-    norm = replace(norm, shape=()) if norm else None
     return Kinds(dims, norm, _read_activation(graph, nodes), factory, init)
 
 
