@@ -6,7 +6,7 @@ with the modules that they hang on.
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,6 +120,7 @@ def attach(encoder: nn.Module, hooks: Mapping[tuple[str, bool], Any]) -> None:
         held: Any = module._forward_hooks if is_output else module._forward_pre_hooks
         key = next((key for key, each in held.items() if each is hook), None)
         if key is None:
+            _take_off(encoder, {id(hook)})  # The new module may hold the one that had it.
             if is_output:
                 module.register_forward_hook(hook)
             else:
@@ -130,8 +131,12 @@ def attach(encoder: nn.Module, hooks: Mapping[tuple[str, bool], Any]) -> None:
 
 def detach(encoder: "weakref.ref[nn.Module]", hooks: Mapping[tuple[str, bool], Any]) -> None:
     """Take the hooks of a net that is gone off the encoder that is still there."""
-    gone = {*map(id, hooks.values())}
-    for module in () if (found := encoder()) is None else found.modules():
+    if (found := encoder()) is not None:
+        _take_off(found, {*map(id, hooks.values())})
+
+
+def _take_off(encoder: nn.Module, gone: Container[int]) -> None:
+    for module in encoder.modules():
         for name in HOOKS:
             held: dict[int, Any] = getattr(module, name)
             for key in [key for key, each in held.items() if id(each) in gone]:
