@@ -306,6 +306,13 @@ def test_encoder_that_works_on_tokens_is_refused_by_its_layers():
     assert "works on tokens" in str(caught.value)
 
 
+def test_encoder_without_a_map_before_its_tokens_is_told_so():
+    block = nn.TransformerEncoderLayer(3, 1, 32, batch_first=True)
+    encoder = Module(lambda m, x: m.block(x.flatten(2).transpose(1, 2)), block=block)
+    with pytest.raises(ValueError, match=r"no feature map behind its input: layer 'block"):
+        unet(encoder, (1, 3, 8, 8), 2)
+
+
 def test_some_work_on_tokens_behind_the_last_map_is_left_out():
     def forward(m, x):
         return m.tokens(m.body(x).flatten(2).transpose(1, 2))
