@@ -67,12 +67,13 @@ def find_levels(maps: FeatureMaps) -> list[FeatureMap]:
 
 def _returned(maps: FeatureMaps) -> list[FeatureMap]:
     """Return the maps that the encoder itself returns, if these are of several resolutions."""
-    found: dict[tuple[float, ...], FeatureMap] = {}
+    found: dict[tuple[float, ...], list[FeatureMap]] = {}
     for node in maps.tapped:
         each = maps.read(node)
         if each and any(not tap.path for tap in each.outputs) and _is_feature(maps, each):
-            found[each.scale] = each
-    return sorted(found.values(), key=lambda each: prod(each.scale)) if len(found) > 1 else []
+            found.setdefault(each.scale, []).append(each)
+    levels = [_without_head(found[scale])[-1] for scale in sorted(found, key=prod)]
+    return levels if len(levels) > 1 else []
 
 
 def _is_feature(maps: FeatureMaps, each: FeatureMap) -> bool:
