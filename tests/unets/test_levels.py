@@ -85,10 +85,13 @@ def test_map_before_places_are_mixed_is_not_read(mix):
 
 
 @pytest.mark.parametrize(
-    ("scale", "falls"), [(1.0, False), (1.4, False), (1.5, True), (0.5, False)]
+    ("scale", "size", "falls"),
+    [(1.0, 8, False), (1.4, 6, False), (1.5, 6, True), (2.0, 8, False), (0.5, 16, False)],
 )
-def test_level_falls_to_seven_tenths(scale, falls):
-    one, other = (FeatureMap(None, (), 8, (8,), (each,), (None,), ()) for each in (1.0, scale))
+def test_level_falls_to_seven_tenths_and_to_fewer_pixels(scale, size, falls):
+    one, other = (
+        FeatureMap(None, (), 8, (n,), (each,), (None,), ()) for n, each in ((8, 1.0), (size, scale))
+    )
     assert one.falls_to(other) == falls == other.falls_from(one)
 
 
@@ -100,6 +103,14 @@ def test_map_with_few_more_channels_is_no_dearer():
 def test_outermost_module_is_named():
     encoder = named(body=named(a=named(x=stage(3, 8)), b=named(x=stage(8, 16))))
     assert maps_of(encoder) == [("body.a", 8), ("body", 16)]
+
+
+def test_module_that_writes_over_a_map_or_makes_it_is_named():
+    encoder = named(
+        a=conv(3, 8), norm=nn.BatchNorm2d(8), act=nn.ReLU(inplace=True), b=stage(8, 16),
+        same=nn.Identity(),
+    )  # fmt: skip
+    assert maps_of(encoder) == [("act", 8), ("b", 16)]
 
 
 def test_module_that_returns_a_map_alone_is_named_before_one_that_returns_several():
@@ -137,6 +148,16 @@ def test_returned_maps_are_taken_as_they_are():
         forward, a=stage(3, 8), b=stage(8, 16), c=stage(16, 32), wide=nn.Conv2d(16, 64, 1)
     )
     assert maps_of(encoder) == [("wide", 64), ("c", 32)]
+
+
+def test_returned_result_of_very_few_channels_is_not_taken():
+    def forward(m, x):
+        a = m.a(x)
+        b = m.b(a)
+        return [a, b, m.last(b)]
+
+    encoder = Module(forward, a=stage(3, 8), b=stage(8, 16), last=conv(16, 1, 3, 1, 1))
+    assert maps_of(encoder) == [("a", 8), ("b", 16)]
 
 
 def test_returned_input_and_pooled_map_are_not_taken():
@@ -291,6 +312,22 @@ def test_folded_patches_are_a_map_again():
     ]
 
 
+class Snake(nn.Module):
+    """An activation with a parameter for each channel."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x):
+        return x + torch.sin(self.alpha * x) ** 2 / self.alpha
+
+
+def test_activation_of_so_many_channels_is_not_copied():
+    encoder = named(a=conv(3, 8), act=Snake(8), b=conv(8, 16), last=Snake(16))
+    assert maps_of(encoder) == [("act", 8), ("last", 16)]
+
+
 def tokens(m, x):
     return m.blocks(m.patches(x).flatten(2).transpose(1, 2))
 
@@ -304,6 +341,13 @@ def test_encoder_that_works_on_tokens_is_refused_by_its_layers():
     with pytest.raises(ValueError, match=r"behind layer 'patches': layer 'blocks\.0") as caught:
         unet(vit(3), (1, 3, 32, 48), 2)
     assert "works on tokens" in str(caught.value)
+
+
+def test_encoder_without_a_map_before_its_tokens_is_told_so():
+    block = nn.TransformerEncoderLayer(3, 1, 32, batch_first=True)
+    encoder = Module(lambda m, x: m.block(x.flatten(2).transpose(1, 2)), block=block)
+    with pytest.raises(ValueError, match=r"no feature map behind its input: layer 'block"):
+        unet(encoder, (1, 3, 8, 8), 2)
 
 
 def test_some_work_on_tokens_behind_the_last_map_is_left_out():

@@ -121,7 +121,7 @@ def test_encoder_of_functions_alone_is_told_to_call_modules():
     "without", [nn.Identity(), nn.MaxPool2d(2), nn.Sequential(nn.Flatten(), nn.Linear(4653, 2))]
 )
 def test_encoder_without_a_map_is_refused(without):
-    with pytest.raises(ValueError, match="encoder has no feature map"):
+    with pytest.raises(ValueError, match="encoder makes no feature map"):
         unet(without, SIZE, 2)
 
 

@@ -112,5 +112,10 @@ def _read_activation(graph: Graph, nodes: Sequence[Node]) -> nn.Module:
         return found[count.most_common(1)[0][0]]
     steps: list[Step] = graph.steps(graph.source, nodes[-1])
     activations = (main_activation(step)[0] for step in reversed(steps))
-    plain = (each.module for each in activations if each and each.is_plain)
+    plain = (each.module for each in activations if each and each.is_plain and _fits(each.module))
     return next(plain, nn.ReLU())
+
+
+def _fits(module: nn.Module) -> bool:
+    """Whether an activation acts on any number of channels, having no parameter for each."""
+    return all(each.numel() == 1 for each in (*module.parameters(), *module.buffers()))

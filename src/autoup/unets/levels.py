@@ -59,20 +59,21 @@ def find_levels(maps: FeatureMaps) -> list[FeatureMap]:
     if len(trunk) == 1 or chosen[-1] is None:
         name = maps.graph.names.of([maps.graph.target])
         raise ValueError(
-            f"encoder has no feature map with the axes of its input up to layer {name!r}: a U-Net "
-            "is built on maps; pass the part of the encoder that makes them."
+            f"encoder makes no feature map with the axes of its input on the way to {name!r}: a "
+            "U-Net is built on maps; pass the part of the encoder that makes them."
         )
     return [each for each in chosen if each is not None]
 
 
 def _returned(maps: FeatureMaps) -> list[FeatureMap]:
     """Return the maps that the encoder itself returns, if these are of several resolutions."""
-    found: dict[tuple[float, ...], FeatureMap] = {}
+    found: dict[tuple[float, ...], list[FeatureMap]] = {}
     for node in maps.tapped:
         each = maps.read(node)
         if each and any(not tap.path for tap in each.outputs) and _is_feature(maps, each):
-            found[each.scale] = each
-    return sorted(found.values(), key=lambda each: prod(each.scale)) if len(found) > 1 else []
+            found.setdefault(each.scale, []).append(each)
+    levels = [_without_head(found[scale])[-1] for scale in sorted(found, key=prod)]
+    return levels if len(levels) > 1 else []
 
 
 def _is_feature(maps: FeatureMaps, each: FeatureMap) -> bool:
@@ -212,8 +213,10 @@ def _check_tokens(maps: FeatureMaps, trunk: Sequence[FeatureMap]) -> None:
     ]
     if weights[1] > weights[0]:
         first = next((node for node in tokens if name_of(node) in ATTENTION), tokens[0])
+        is_input = deepest is graph.source
+        last = "its input" if is_input else f"layer {graph.names.of([deepest])!r}"
         raise ValueError(
-            f"encoder has no feature map behind layer {graph.names.of([deepest])!r}: layer "
+            f"encoder has no feature map behind {last}: layer "
             f"{graph.names.of([first])!r}{where(first)} works on tokens, as a vision transformer "
             "does, and so do most of its weights. A U-Net needs maps of several resolutions: take "
             "an encoder that returns them, as timm's with features_only=True and the backbones of "

@@ -10,7 +10,7 @@ from autoup.capturing.edges import value_of
 from autoup.capturing.layouts import BATCH, map_order
 from autoup.capturing.operators import CONVOLUTIONS, name_of
 from autoup.capturing.positions import Position, positions
-from autoup.capturing.steps import Graph
+from autoup.capturing.steps import Graph, calls_of
 from autoup.capturing.taps import Tap
 
 Offset = tuple[float, float]
@@ -56,9 +56,14 @@ class FeatureMap:
         """The tap that it is named after: the outermost module that made it.
 
         One that returns it alone comes before one that returns it among others, which would
-        name several maps alike.
+        name several maps alike. Not its maker is a module that passed it on, or that made what
+        was then written over.
         """
-        return min(self.hooks, key=lambda tap: (not tap.path, bool(tap.keys), tap.depth))
+        makers = {*calls_of(self.node).values()}
+        return min(
+            self.hooks,
+            key=lambda tap: (not tap.path, bool(tap.keys), tap.path not in makers, tap.depth),
+        )
 
     @property
     def shown(self) -> str:
@@ -73,8 +78,15 @@ class FeatureMap:
         return f"{self.channels} channels of {'x'.join(map(str, self.size))}"
 
     def falls_to(self, other: "FeatureMap") -> bool:
-        """Whether another map has clearly less resolution along an axis."""
-        return any(a <= _SAME * b for a, b in zip(self.scale, other.scale, strict=True))
+        """Whether another map has clearly less resolution along an axis, and fewer pixels.
+
+        Of an axis of one pixel nothing is left to lose, and its scale may be unknown.
+        """
+        scales, sizes = (
+            [*zip(mine, its, strict=True)]
+            for mine, its in ((self.scale, other.scale), (self.size, other.size))
+        )
+        return any(a <= _SAME * b and n > m for (a, b), (n, m) in zip(scales, sizes, strict=True))
 
     def falls_from(self, other: "FeatureMap") -> bool:
         """Whether this map has clearly less resolution along an axis than another."""
