@@ -128,6 +128,17 @@ def test_returned_maps_are_taken_as_they_are():
     assert maps_of(encoder) == [("wide", 64), ("c", 32)]
 
 
+def test_returned_maps_of_a_pyramid_are_put_in_order():
+    def forward(m, x):
+        a = m.a(x)
+        top = m.top(m.b(a))
+        return m.side(a + F.interpolate(top, a.shape[2:])), top
+
+    layers = {"a": stage(3, 8), "b": stage(8, 16), "top": nn.Conv2d(16, 8, 1)}
+    encoder = Module(forward, **layers, side=nn.Conv2d(8, 8, 1))
+    assert maps_of(encoder) == [("side", 8), ("top", 8)]
+
+
 def test_returned_input_and_pooled_map_are_not_taken():
     def forward(m, x):
         a = m.a(x)

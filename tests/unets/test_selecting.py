@@ -73,10 +73,29 @@ def test_module_that_is_not_called_is_refused_as_skip():
         unet(whole, SIZE, 2, skips=["a.spare"])
 
 
-def test_module_without_a_map_is_refused_as_skip():
+@pytest.mark.parametrize("path", ["1", "2"])
+def test_module_without_a_map_is_refused_as_skip(path):
     whole = nn.Sequential(encoder(), nn.Flatten(), nn.Linear(64 * 30, 4))
-    with pytest.raises(ValueError, match="skips names '2', whose output is no map"):
-        unet(whole, SIZE, 2, skips=["2"])
+    with pytest.raises(ValueError, match=f"skips names '{path}', whose output is no map"):
+        unet(whole, SIZE, 2, skips=[path])
+
+
+def test_of_a_module_that_is_called_again_the_last_map_is_joined():
+    def forward(m, x):
+        return m.c(m.act(m.b(m.act(m.a(x)))))
+
+    whole = Module(forward, a=conv(3, 8), b=conv(8, 16), c=conv(16, 32), act=nn.ReLU())
+    net = unet(whole, SIZE, 2, skips=["act"])
+    assert [(each.channels, each.size) for each in net.skips] == [(16, (9, 12))]
+
+
+def test_map_that_is_not_found_may_be_named():
+    whole = nn.Sequential(nn.BatchNorm2d(3), conv(3, 8), nn.ReLU())
+    with pytest.raises(ValueError, match="one resolution only"):
+        unet(whole, SIZE, 2)
+    net = unet(whole, SIZE, 2, skips=["0"])
+    assert [each.path for each in net.skips] == ["0"]
+    assert net(torch.rand(SIZE)).shape == (2, 2, 33, 47)
 
 
 def test_encoder_of_one_resolution_is_told_of_the_image():
