@@ -139,6 +139,17 @@ def test_returned_maps_of_a_pyramid_are_put_in_order():
     assert maps_of(encoder) == [("side", 8), ("top", 8)]
 
 
+def test_returned_map_of_one_pixel_is_taken_where_a_layer_of_its_own_makes_it():
+    def forward(m, x):
+        a = m.a(x)
+        b = m.b(a)
+        return a, b, m.wide(m.c(b))
+
+    layers = {"a": stage(3, 8), "b": stage(8, 16), "c": stage(16, 32), "wide": nn.Conv2d(32, 64, 1)}
+    net = unet(Module(forward, **layers), (2, 3, 8, 8), 2)
+    assert (net.deepest.path, net.deepest.size) == ("wide", (1, 1))
+
+
 def test_returned_input_and_pooled_map_are_not_taken():
     def forward(m, x):
         a = m.a(x)
@@ -220,6 +231,19 @@ def test_branches_are_searched_where_the_resolution_falls_at_once():
     )
     found = maps_of(encoder, (2, 3, 32, 48))
     assert [path for path, _ in found] == ["stem", "down", "last"]
+
+
+def test_the_last_map_of_the_largest_branch_is_read():
+    def forward(m, x):
+        x = m.stem(x)
+        low = m.down(x)
+        lower = m.further(low)
+        return m.last(F.max_pool2d(m.same(x), 4) + F.max_pool2d(low, 2) + lower)
+
+    layers = {"stem": stage(3, 8), "down": stage(8, 8), "further": stage(8, 8)}
+    encoder = Module(forward, **layers, same=stage(8, 8, 1), last=stage(8, 8, 1))
+    found = maps_of(encoder, (2, 3, 32, 48))
+    assert [path for path, _ in found] == ["same", "down", "last"]
 
 
 def test_one_fall_of_four_is_searched_in_vain():
