@@ -63,10 +63,23 @@ def test_map_before_a_layer_that_sees_its_neighbours_is_not_read():
     assert maps_of(encoder)[0] == ("act", 32)
 
 
-@pytest.mark.parametrize("between", [nn.AvgPool2d(3, 1, 1), nn.MaxPool2d(3, 1, 1)])
-def test_map_before_a_pooling_that_keeps_its_size_is_not_read(between):
-    encoder = named(a=stage(3, 8), pool=between, more=nn.Conv2d(8, 32, 1), b=stage(32, 16))
-    assert maps_of(encoder)[0] == ("pool", 8)
+@pytest.mark.parametrize(
+    "between",
+    [
+        nn.AvgPool2d(3, 1, 1),
+        nn.MaxPool2d(3, 1, 1),
+        Module(lambda _, x: x.roll(1, 2)),
+        Module(lambda _, x: x.cumsum(3)),
+        Module(lambda _, x: x - x.mean(2, keepdim=True)),
+        Module(lambda _, x: x * x.softmax(2)),
+        Module(lambda _, x: F.scaled_dot_product_attention(x, x, x)),
+        Module(lambda _, x: x + F.interpolate(x[:, :, ::2, ::2], x.shape[2:])),
+    ],
+    ids=["average", "maximum", "roll", "sum", "mean", "softmax", "attention", "resizing"],
+)
+def test_map_before_what_mixes_places_is_not_read(between):
+    encoder = named(a=stage(3, 8), mix=between, more=nn.Conv2d(8, 32, 1), b=stage(32, 16))
+    assert maps_of(encoder)[0] == ("mix", 8)
 
 
 def attend(x):
@@ -160,6 +173,28 @@ def test_returned_result_of_very_few_channels_is_not_taken():
     assert maps_of(encoder) == [("a", 8), ("b", 16)]
 
 
+def test_returned_maps_of_a_pyramid_are_put_in_order():
+    def forward(m, x):
+        a = m.a(x)
+        top = m.top(m.b(a))
+        return m.side(a + F.interpolate(top, a.shape[2:])), top
+
+    layers = {"a": stage(3, 8), "b": stage(8, 16), "top": nn.Conv2d(16, 8, 1)}
+    encoder = Module(forward, **layers, side=nn.Conv2d(8, 8, 1))
+    assert maps_of(encoder) == [("side", 8), ("top", 8)]
+
+
+def test_returned_map_of_one_pixel_is_taken_where_a_layer_of_its_own_makes_it():
+    def forward(m, x):
+        a = m.a(x)
+        b = m.b(a)
+        return a, b, m.wide(m.c(b))
+
+    layers = {"a": stage(3, 8), "b": stage(8, 16), "c": stage(16, 32), "wide": nn.Conv2d(32, 64, 1)}
+    net = unet(Module(forward, **layers), (2, 3, 8, 8), 2)
+    assert (net.deepest.path, net.deepest.size) == ("wide", (1, 1))
+
+
 def test_returned_input_and_pooled_map_are_not_taken():
     def forward(m, x):
         a = m.a(x)
@@ -183,11 +218,12 @@ def test_returned_maps_of_one_resolution_are_not_all():
     [
         [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5)],
         [nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 5)],
+        [nn.AvgPool2d((5, 6)), nn.Flatten(), nn.Linear(32, 5)],
         [Module(lambda m, x: m.fc(x.mean((2, 3))), fc=nn.Linear(32, 5))],
         [Module(lambda m, x: m.fc(x.mean((2, 3), keepdim=True)), fc=nn.Conv2d(32, 50, 1))],
         [Module(lambda m, x: m.fc(x.amax((2, 3))), fc=nn.Linear(32, 5))],
     ],
-    ids=["one pixel", "four pixels", "mean", "mean kept", "maximum"],
+    ids=["one pixel", "four pixels", "window", "mean", "mean kept", "maximum"],
 )
 def test_head_is_left_out(head):
     encoder = named(body=body(), head=nn.Sequential(*head))
@@ -253,6 +289,19 @@ def test_map_inside_what_leads_down_from_a_branch_is_not_the_branch():
     assert [path for path, _ in found] == ["stem", "down", "last"]
 
 
+def test_the_last_map_of_the_largest_branch_is_read():
+    def forward(m, x):
+        x = m.stem(x)
+        low = m.down(x)
+        lower = m.further(low)
+        return m.last(F.max_pool2d(m.same(x), 4) + F.max_pool2d(low, 2) + lower)
+
+    layers = {"stem": stage(3, 8), "down": stage(8, 8), "further": stage(8, 8)}
+    encoder = Module(forward, **layers, same=stage(8, 8, 1), last=stage(8, 8, 1))
+    found = maps_of(encoder, (2, 3, 32, 48))
+    assert [path for path, _ in found] == ["same", "down", "last"]
+
+
 def test_one_fall_of_four_is_searched_in_vain():
     encoder = named(a=nn.Conv2d(3, 8, 4, 4), b=stage(8, 16), c=stage(16, 32))
     assert maps_of(encoder) == BODY
@@ -296,6 +345,17 @@ def test_valid_convolutions_reach_the_size_of_the_input():
         a=conv(3, 8, 3, 1, 0), b=conv(8, 8, 3, 1, 0), pool=nn.MaxPool2d(2), c=conv(8, 16, 3, 1, 0)
     )
     assert maps_of(encoder) == [("b", 8), ("c", 16)]
+
+
+def test_padding_that_keeps_the_size_hides_no_stride():
+    encoder = named(a=conv(3, 8, 3, 1, 1), b=conv(8, 16, 3, 2, 17))
+    net = unet(encoder, (1, 3, 33, 33), 2)
+    assert [(each.path, each.size) for each in (*net.skips, net.deepest)] == [
+        ("a", (33, 33)),
+        ("b", (33, 33)),
+    ]
+    assert [stage.up.stride for stage in net.decoder] == [(2, 2)]
+    assert net(torch.rand(1, 3, 36, 31)).shape == (1, 2, 36, 31)
 
 
 def test_folded_patches_are_a_map_again():

@@ -1,5 +1,8 @@
 """A U-Net is made of what was asked for, and joins its maps as its table says."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import pytest
 import torch
 from support.encoders import Module
@@ -318,6 +321,45 @@ def test_numbers_beside_the_map_are_passed_over():
     net = unet(encoder, SIZE, 2)
     assert [each.path for each in (*net.skips, net.deepest)] == ["a", "b"]
     assert net(torch.rand(SIZE)).shape == (2, 2, 33, 47)
+
+
+@dataclass
+class Maps:
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@dataclass(slots=True)
+class Slotted:
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+class Named(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@pytest.mark.parametrize("kind", [Maps, Slotted, Named, dict])
+def test_maps_made_by_functions_are_heard_in_what_a_module_returns(kind):
+    def inner(m, x):
+        first = F.conv2d(x, m.weights[0], padding=1)
+        return kind(first=first, second=F.conv2d(first, m.weights[1], stride=2))
+
+    def forward(m, x):
+        made = m.inner(x)
+        return m.last(made["second"] if isinstance(made, dict) else made.second)
+
+    weights = nn.ParameterList([torch.rand(4, 3, 3, 3), torch.rand(6, 4, 2, 2)])
+    last = nn.Conv2d(6, 8, 2, 2)
+    net = unet(Module(forward, inner=Module(inner, weights=weights), last=last), SIZE, 2)
+    assert [(each.path, each.channels) for each in net.skips] == [("inner", 4), ("inner", 6)]
+    x = torch.rand(2, 3, 36, 45)
+    seen = []
+    net.decoder[0].register_forward_pre_hook(lambda _, args: seen.append(args[2]))
+    assert net(x).shape == (2, 2, 36, 45)
+    first = F.conv2d(x, weights[0], padding=1)
+    assert torch.equal(seen[0], F.conv2d(first, weights[1], stride=2))
 
 
 def test_an_encoder_that_returns_no_numbers_is_refused():

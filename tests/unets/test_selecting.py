@@ -39,6 +39,17 @@ def test_no_skip_but_the_image():
     assert paths(skips=0, image_skip=True) == []
 
 
+@pytest.mark.parametrize("image_skip", [False, True])
+def test_maps_of_one_size_are_joined_in_one_stage(image_skip):
+    layers = [(3, 7, 3, 1, 1), (7, 6, 3, 1, 1), (6, 5), (5, 4, 3, 1, 1), (4, 8)]
+    whole = nn.Sequential(*(conv(*each) for each in layers))
+    net = unet(whole, SIZE, 2, skips=["1", "3", "0", "2"], image_skip=image_skip)
+    assert sorted(each.path for each in net.skips) == ["0", "1", "2", "3"]
+    joined = [[net.skips[n].size if n >= 0 else "x" for n in each.joined] for each in net.decoder]
+    assert joined == [[(17, 24)] * 2, [(33, 47)] * 2 + ["x"] * image_skip]
+    assert net(torch.rand(SIZE)).shape == (2, 2, 33, 47)
+
+
 def test_maps_of_one_scale_and_other_sizes_are_joined_one_after_the_other():
     layers = [conv(3, 8, 3, 1, 0), conv(8, 8, 3, 1, 0), nn.MaxPool2d(2), conv(8, 16, 3, 1, 0)]
     net = unet(nn.Sequential(*layers), SIZE, 2, skips=["0", "1"], image_skip=True)
@@ -73,10 +84,30 @@ def test_module_that_is_not_called_is_refused_as_skip():
         unet(whole, SIZE, 2, skips=["a.spare"])
 
 
-def test_module_without_a_map_is_refused_as_skip():
-    whole = nn.Sequential(encoder(), nn.Flatten(), nn.Linear(64 * 30, 4))
-    with pytest.raises(ValueError, match="skips names '2', whose output is no map"):
-        unet(whole, SIZE, 2, skips=["2"])
+@pytest.mark.parametrize("path", ["1", "2", "3"])
+def test_module_without_a_map_is_refused_as_skip(path):
+    square = Module(lambda _, x: x.flatten().outer(x.flatten()))
+    whole = nn.Sequential(encoder(), nn.Flatten(), nn.Linear(64 * 30, 4), square)
+    with pytest.raises(ValueError, match=f"skips names '{path}', whose output is no map"):
+        unet(whole, SIZE, 2, skips=[path])
+
+
+def test_of_a_module_that_is_called_again_the_last_map_is_joined():
+    def forward(m, x):
+        return m.c(m.act(m.b(m.act(m.a(x)))))
+
+    whole = Module(forward, a=conv(3, 8), b=conv(8, 16), c=conv(16, 32), act=nn.ReLU())
+    net = unet(whole, SIZE, 2, skips=["act"])
+    assert [(each.channels, each.size) for each in net.skips] == [(16, (9, 12))]
+
+
+def test_map_that_is_not_found_may_be_named():
+    whole = nn.Sequential(nn.BatchNorm2d(3), conv(3, 8), nn.ReLU())
+    with pytest.raises(ValueError, match="one resolution only"):
+        unet(whole, SIZE, 2)
+    net = unet(whole, SIZE, 2, skips=["0"])
+    assert [each.path for each in net.skips] == ["0"]
+    assert net(torch.rand(SIZE)).shape == (2, 2, 33, 47)
 
 
 def test_encoder_of_one_resolution_is_told_of_the_image():

@@ -5,7 +5,7 @@ graph has no more operators than before, and says itself which of its tensors ea
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -125,8 +125,8 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]]:
         return cast("dict[Any, Any]", value).items()
     if isinstance(value, tuple | list):
         return enumerate(cast("Sequence[Any]", value))
-    is_dataclass = hasattr(value, "__dataclass_fields__")
-    return cast("dict[Any, Any]", vars(value)).items() if is_dataclass else ()
+    names = [each.name for each in fields(value)] if is_dataclass(value) else []
+    return [(name, getattr(value, name, None)) for name in names]
 
 
 def look_up(value: Any, keys: Keys) -> Any:

@@ -70,9 +70,8 @@ def select(
 def _named(maps: FeatureMaps, path: str, levels: Sequence[FeatureMap]) -> FeatureMap:
     """Return the map that comes out of a module."""
     graph, (*others, deepest) = maps.graph, levels
-    nodes = [node for node in maps.tapped if node in graph.layouts]
     by_path: dict[str, list[Any]] = {}
-    for node in nodes:
+    for node in maps.tapped:
         for tap in maps.taps_of(node):
             if tap.is_output:
                 by_path.setdefault(tap.path, []).append(maps.read(node))
