@@ -347,17 +347,6 @@ def test_valid_convolutions_reach_the_size_of_the_input():
     assert maps_of(encoder) == [("b", 8), ("c", 16)]
 
 
-def test_padding_that_keeps_the_size_hides_no_stride():
-    encoder = named(a=conv(3, 8, 3, 1, 1), b=conv(8, 16, 3, 2, 17))
-    net = unet(encoder, (1, 3, 33, 33), 2)
-    assert [(each.path, each.size) for each in (*net.skips, net.deepest)] == [
-        ("a", (33, 33)),
-        ("b", (33, 33)),
-    ]
-    assert [stage.up.stride for stage in net.decoder] == [(2, 2)]
-    assert net(torch.rand(1, 3, 36, 31)).shape == (1, 2, 36, 31)
-
-
 def test_folded_patches_are_a_map_again():
     def forward(m, x):
         x = m.a(x)
