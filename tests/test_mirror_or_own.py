@@ -90,7 +90,7 @@ def test_a_run_that_diverged_is_told_as_such():
 def test_the_page_of_evidence_shows_the_tables_of_the_results():
     page = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text()
     start = page.index("## A mirror against the packages' own decoder")
-    part = page[start : page.index("## A mirrored decoder against resizing")]
+    part = page[start : page.index("## A U-Net against another package")]
     rows = [line for line in part.splitlines() if line.startswith("| ")]
     made = tables.compose(tables.read(tables.RESULTS)).splitlines()
     assert len(rows) > 40

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,8 @@ class UNet(nn.Module):
         torch.Size([3, 2, 31, 29])
     """
 
+    __jit_unused_properties__: ClassVar[list[str]] = ["unused"]
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -72,11 +74,13 @@ class UNet(nn.Module):
         self._attach()
         weakref.finalize(self, detach, weakref.ref(encoder), self._hooks).atexit = False
 
-    # A compiler calls it when it captures, and does not look inside.
-    @torch.compiler.assume_constant_result  # pyright: ignore[reportUnknownMemberType]
     def _attach(self) -> None:
         """Put the hooks where they are missing, as after a module was replaced."""
         attach(self._original, self._hooks)
+
+    # A compiler calls it when it captures, and does not look inside: what
+    # torch.compiler.assume_constant_result sets, which would load the compiler with the package.
+    _attach._dynamo_marked_constant = True  # pyright: ignore
 
     @property
     def _original(self) -> nn.Module:
