@@ -35,6 +35,13 @@ def test_skips_are_taken_from_the_deepest_or_by_path(skips, found):
     assert paths(skips=skips) == found
 
 
+def test_named_skips_are_put_in_order_of_their_resolution():
+    whole = nn.Sequential(conv(3, 9, 3, 1, 1), conv(9, 6), conv(6, 4), conv(4, 8))
+    net = unet(whole, SIZE, 2, skips=["2", "1"])
+    assert [(each.path, each.channels) for each in net.skips] == [("1", 6), ("2", 4)]
+    assert net(torch.rand(SIZE)).shape == (2, 2, 33, 47)
+
+
 def test_no_skip_but_the_image():
     assert paths(skips=0, image_skip=True) == []
 
