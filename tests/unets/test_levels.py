@@ -78,8 +78,8 @@ def test_map_before_a_layer_that_sees_its_neighbours_is_not_read():
     ids=["average", "maximum", "roll", "sum", "mean", "softmax", "attention", "resizing"],
 )
 def test_map_before_what_mixes_places_is_not_read(between):
-    encoder = named(a=stage(3, 8), mix=between, more=nn.Conv2d(8, 32, 1), b=stage(32, 16))
-    assert maps_of(encoder)[0] == ("mix", 8)
+    encoder = named(a=stage(3, 8), more=nn.Conv2d(8, 32, 1), mix=between, b=stage(32, 16))
+    assert maps_of(encoder)[0] == ("mix", 32)
 
 
 def attend(x):

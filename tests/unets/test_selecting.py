@@ -35,6 +35,13 @@ def test_skips_are_taken_from_the_deepest_or_by_path(skips, found):
     assert paths(skips=skips) == found
 
 
+def test_named_skips_are_put_in_order_of_their_resolution():
+    whole = nn.Sequential(conv(3, 9, 3, 1, 1), conv(9, 6), conv(6, 4), conv(4, 8))
+    net = unet(whole, SIZE, 2, skips=["2", "1"])
+    assert [(each.path, each.channels) for each in net.skips] == [("1", 6), ("2", 4)]
+    assert net(torch.rand(SIZE)).shape == (2, 2, 33, 47)
+
+
 def test_no_skip_but_the_image():
     assert paths(skips=0, image_skip=True) == []
 
@@ -156,11 +163,12 @@ def test_encoder_without_a_map_is_refused(without):
         unet(without, SIZE, 2)
 
 
-def test_input_resized_by_no_whole_number_is_told():
+@pytest.mark.parametrize("image_skip", [False, True])
+def test_input_resized_by_no_whole_number_is_told(image_skip):
     whole = Module(lambda m, x: m.body(F.interpolate(x, size=(20, 20))), body=encoder())
-    match = r"cannot enlarge the map of layer 'body\.a'.* to that of the input with 33x47"
+    match = r"cannot enlarge the map of layer 'body\.a'.* to that of the input .*Pass the part"
     with pytest.raises(ValueError, match=match):
-        unet(whole, SIZE, 2)
+        unet(whole, SIZE, 2, image_skip=image_skip)
 
 
 class Even(nn.Sequential):
