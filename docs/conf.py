@@ -10,7 +10,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore_regex = [  # Types that are not described here.
-    ("py:.*", r"(torch|nn|collections|fractions|typing)\..*|Tensor|Conv"),
+    ("py:.*", r"(torch|nn|collections|fractions|typing)\..*|Tensor|Conv|Skip"),
     ("py:.*", r"autoup\..*(ConstantGrid|Drawing|\.Conv)"),
 ]
 
