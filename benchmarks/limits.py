@@ -61,19 +61,21 @@ print(json.dumps([total, total - captured[0], (1024 * grown - weights) / 2**20])
 """
 
 UNET = """
-import json, sys, time
+import json, statistics, sys
+from time import process_time
 from support.backbones import build
 import autoup
 from autoup.capturing.capture import capture
 
+def timed(run):
+    start = process_time()
+    run()
+    return process_time() - start
+
 encoder, size = build(sys.argv[1]), (1, 3, int(sys.argv[2]), int(sys.argv[2]))
-capture(encoder, size, None)
-start = time.process_time()
-capture(encoder, size, None)
-alone = time.process_time() - start
-start = time.process_time()
-autoup.unet(encoder, size, 2)
-print(json.dumps([(time.process_time() - start) / alone]))
+runs = lambda: autoup.unet(encoder, size, 2), lambda: capture(encoder, size, None)
+whole, alone = ([*each][1:] for each in zip(*([timed(run) for run in runs] for _ in range(6))))
+print(json.dumps([statistics.median(a / b for a, b in zip(whole, alone))]))
 """
 
 

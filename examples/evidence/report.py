@@ -1,13 +1,17 @@
 """Tables and figures of the evidence, from the results file alone: nothing is trained."""
 
 import argparse
-import json
 import statistics
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import figures
 from decoders import KINDS
+
+sys.path.append(str(Path(__file__).parents[1] / "shared"))
+
+from lines import read
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 TASKS = ("photographs", "vae", "gan", "super_resolution", "ecg", "no_bottleneck")
@@ -41,17 +45,6 @@ FREE = ("nearest + conv3", "bilinear + conv3")  # Without a grid on constants, w
 DIGITS = {"vae": 1, "gan": 0, "ecg": 1}  # Of the quality in the summary.
 BEHIND = 0.1  # dB
 BEHIND_NATS = 0.5
-
-
-def read(path: Path) -> list[dict]:
-    """Return the lines that are whole; one cut off by an interruption is not."""
-    lines = []
-    for line in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
 
 
 class Results:

@@ -4,13 +4,19 @@ All are small, keep their structure (residual units, several strides), and squee
 into a tenth or so of its numbers. Nothing is quantised and nothing drawn from the code.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
+
+sys.path.append(str(Path(__file__).parents[1] / "shared"))
+
+from foreign import import_torchvision
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +38,6 @@ class Pair:
     odd: tuple[int, ...]
     build: Callable[[], tuple[nn.Module, nn.Module]]
     activation: Callable[[], nn.Module] | None = None
-
-
-def import_torchvision() -> None:
-    """Import torchvision, which others import; declare what a binary for another PyTorch lacks."""
-    try:
-        import torchvision
-    except RuntimeError:
-        import sys
-
-        for name in [each for each in sys.modules if each.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-
-        torchvision.declared = library  # It takes the operators along when it goes.
 
 
 def fix_padding(model: nn.Module) -> None:

@@ -1,10 +1,13 @@
 """The tables of mirrors and packages' own decoders, from the results file: nothing is trained."""
 
 import argparse
-import json
 import statistics
-from collections.abc import Iterable
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "shared"))
+
+from lines import find, read, table
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 MODELS = {
@@ -24,29 +27,6 @@ MEASURES = {  # Kind, key, heading, digits.
     "spectral": ("sound", "distance of spectra, on windows held out", 3),
     "snr": ("sound", "signal-to-noise ratio, dB, on windows held out", 2),
 }
-
-
-def read(path: Path) -> list[dict]:
-    """Return the lines that are whole; one cut off by an interruption is not."""
-    lines = []
-    for line in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def find(lines: list[dict], **wanted: object) -> list[dict]:
-    """Return the lines that have these values."""
-    return [line for line in lines if all(line.get(k) == value for k, value in wanted.items())]
 
 
 def arms_of(lines: list[dict]) -> list[str]:

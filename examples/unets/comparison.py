@@ -1,10 +1,13 @@
 """The tables of both U-Nets from the results file: nothing is trained."""
 
 import argparse
-import json
 import statistics
-from collections.abc import Iterable
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "shared"))
+
+from lines import find, read, table
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 ARMS = {"autoup": "`autoup.unet`", "smp": "segmentation_models.pytorch"}
@@ -14,29 +17,6 @@ MEASURES = {  # Key: heading, digits.
     "boundary": ("wrong near boundaries, %", 2),
     "interior": ("wrong elsewhere, %", 2),
 }
-
-
-def read(path: Path) -> list[dict]:
-    """Return the lines that are whole; one cut off by an interruption is not."""
-    lines = []
-    for line in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def find(lines: list[dict], **wanted: object) -> list[dict]:
-    """Return the lines that have these values."""
-    return [line for line in lines if all(line.get(k) == value for k, value in wanted.items())]
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -1,29 +1,19 @@
 """Both U-Nets over a ResNet-18 with the same random weights."""
 
+import sys
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from autoup import unet
 
+sys.path.append(str(Path(__file__).parents[1] / "shared"))
+
+from foreign import import_torchvision
+
 SIZE = 64
 CLASSES = 5
-
-
-def import_torchvision() -> None:
-    """Import torchvision, which others import; declare what a binary for another PyTorch lacks."""
-    try:
-        import torchvision
-    except RuntimeError:
-        import sys
-
-        for name in [each for each in sys.modules if each.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-
-        torchvision.declared = library  # It takes the operators along when it goes.
 
 
 def encoder(seed: int) -> nn.Module:

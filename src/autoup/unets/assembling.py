@@ -68,40 +68,37 @@ def build_stages(ways: Sequence[Way], channels: int, recipe: Recipe) -> list[Sta
         channels: Of the deepest map.
         recipe: What they are made by.
     """
-    total = sum(len(way.strides) for way in ways)
-    widths = read_widths(recipe.widths, total)
+    widths = read_widths(recipe.widths, sum(len(way.strides) for way in ways))
     stages: list[Stage] = []
     for way in ways:
         size = way.taken
         for number, strides in enumerate(way.strides):
-            width, last = widths[total - len(stages) - 1], number == len(way.strides) - 1
-            made = tuple(n * s for n, s in zip(size, strides, strict=True))
-            up = AUTO[len(size)](
-                channels,
-                width,
-                size,
-                made,
-                stride=strides,
-                **recipe.options,
-                **recipe.kinds.factory,
-            )
-            joined = way.above.channels if last else 0
-            block = _build_block(recipe, width + joined, width, way.above.size if last else made)
-            take = (way.total, way.fronts) if not number else None
-            stages.append(
-                Stage(
-                    up,
-                    block,
-                    width,
-                    way.above.target,
-                    way.above.joined if last else (),
-                    take,
-                    way.cut if last else None,
-                    way.shift if last else (),
-                )
-            )
-            size, channels = made, width
+            width = widths[-1 - len(stages)]
+            stages.append(_build_stage(way, number, size, channels, width, recipe))
+            size = tuple(n * s for n, s in zip(size, strides, strict=True))
+            channels = width
     return stages
+
+
+def _build_stage(
+    way: Way, number: int, size: tuple[int, ...], channels: int, width: int, recipe: Recipe
+) -> Stage:
+    """Build one stage of a way, from a map of this size."""
+    strides, is_last = way.strides[number], number == len(way.strides) - 1
+    made = tuple(n * s for n, s in zip(size, strides, strict=True))
+    options = recipe.options | recipe.kinds.factory
+    up = AUTO[len(size)](channels, width, size, made, stride=strides, **options)
+    joined = way.above.channels if is_last else 0
+    return Stage(
+        up,
+        _build_block(recipe, width + joined, width, way.above.size if is_last else made),
+        width,
+        way.above.target,
+        way.above.joined if is_last else (),
+        None if number else (way.total, way.fronts),
+        way.cut if is_last else None,
+        way.shift if is_last else (),
+    )
 
 
 def read_widths(widths: Sequence[int] | None, total: int) -> list[int]:

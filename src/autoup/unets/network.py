@@ -89,7 +89,11 @@ class UNet(nn.Module):
 
     @property
     def unused(self) -> dict[str, nn.Parameter]:
-        """The encoder's parameters that no output depends on, as those of a classifier's head."""
+        """The encoder's parameters that no output depends on, as those of a classifier's head.
+
+        That is so of the captured pass, in evaluation mode; a branch that runs in training alone
+        is among them.
+        """
         wanted = {*map(without_compiler, self._unused)}  # A module may have gone, as a head.
         named = self.encoder.named_parameters(prefix="encoder")
         return {name: each for name, each in named if without_compiler(name) in wanted}
