@@ -46,11 +46,11 @@ def test_the_enlarged_map_comes_before_the_skip_and_the_skip_before_the_image(si
     x, _, passed = record(net, size)
     below = passed["encoder.conv2"][1]
     joined = {1: [passed["encoder.conv1"][1]], 2: [passed["encoder.conv0"][1], x]}
-    for number, stage in enumerate(net.decoder):
+    for number in range(len(net.decoder)):
         enlarged = passed[f"decoder.{number}.up"][1]
         given, made = passed[f"decoder.{number}.block"]
         others = joined.get(number, [])
-        parts = given.split([stage.channels, *(each.shape[1] for each in others)], 1)
+        parts = given.split([each.shape[1] for each in (enlarged, *others)], 1)
         front = 1 if number == 1 else 0  # Of a stride of 4, half of what lies off.
         rows, columns = (slice(front, front + n) for n in given.shape[2:])
         assert torch.equal(parts[0], enlarged[:, :, rows, columns])
@@ -156,7 +156,7 @@ def test_convolutions_start_as_he_and_heads_as_glorot_or_all_as_pytorch(dims):
         return [(float(each.weight.detach().abs().max()), each.bias.detach())
                 for each in (*convs, net.head, *net.heads)]  # fmt: skip
 
-    ours, torchs = largest("damped"), largest("torch")
+    ours, torchs = largest(None), largest("torch")
     he, glorot, usual = ((n / (32 * taps)) ** 0.5 for n in (6, 3, 1))
     for (most, bias), bound in zip(ours, [he, he, glorot, glorot], strict=True):
         assert 0.98 * bound < most <= bound
@@ -178,6 +178,22 @@ def test_the_decoder_lives_where_the_encoder_does(dtype, device):
         net = unet(encoder, SIZE, 2, block=block)
         assert {(each.dtype, each.device.type) for each in net.parameters()} == {(dtype, device)}
         assert net(x).dtype == dtype
+
+
+@pytest.mark.parametrize("smoothness", [0, 1, 2])
+@pytest.mark.parametrize("strides", [(2,), (5,), (2, 3), (1, 2, 2)])
+def test_what_enlarges_keeps_all_channels_and_starts_as_interpolation(strides, smoothness):
+    """At the border a smooth one lets zeros in, as every convolution that is padded."""
+    dims, size = len(strides), tuple(6 * s for s in strides)
+    encoder = nn.Sequential(CONV[dims](1, 2, 1), CONV[dims](2, 3, strides, strides)).double()
+    net = unet(encoder, (1, 1, *size), 1, smoothness=smoothness)
+    ((up, block),) = [(each.up, each.block) for each in net.decoder]
+    assert (up.stride, block.conv1.in_channels) == (strides, 3 + 2)
+    x = torch.randn(2, 3, *(6,) * dims, dtype=torch.double)
+    modes = ("linear", "bilinear", "trilinear") if smoothness else ("nearest",) * 3
+    wanted = F.interpolate(x, scale_factor=strides, mode=modes[dims - 1])
+    inside = (..., *(slice(s, -s) for s in strides)) if smoothness else ...
+    torch.testing.assert_close(up(x)[inside], wanted[inside])
 
 
 @pytest.mark.parametrize("init", ["phase_equal", "torch"])
@@ -290,7 +306,7 @@ class Block(nn.Module):
 
 def test_an_own_block_is_tried_on_what_it_is_given_later():
     net = unet(chain(1, 2, 4), SIZE, 2, block=Block, widths=[5, 6, 7])
-    assert [stage.block.channels for stage in net.decoder] == [(7, 7), (6 + 8, 6), (5 + 4, 5)]
+    assert [stage.block.channels for stage in net.decoder] == [(16, 7), (7 + 8, 6), (6 + 4, 5)]
     tried = [{*stage.block.sizes} for stage in net.decoder]
     net(torch.rand(SIZE))
     assert [{*stage.block.sizes} for stage in net.decoder] == tried
@@ -299,7 +315,7 @@ def test_an_own_block_is_tried_on_what_it_is_given_later():
 
 @pytest.mark.parametrize(("block", "error", "match"), [
     (lambda *_: lambda x: x, TypeError, "block must return an nn.Module, got <function"),
-    (lambda _, o: nn.Conv2d(o, o, 1), ValueError, r"block\(24, 16\) does not run .* \(2, 24, 33"),
+    (lambda _, o: nn.Conv2d(8, o, 1), ValueError, r"block\(16, 16\) does not run .* \(2, 16, 33"),
     (lambda i, o: nn.Conv2d(i, o + 1, 1), ValueError, r"makes \(2, 17, 33, 47\) .* \(2, 16, 33"),
     (lambda i, o: nn.Conv2d(i, o, 3), ValueError, r"makes \(2, 16, 31, 45\) .* \(2, 16, 33, 47\)"),
 ])  # fmt: skip
@@ -368,9 +384,10 @@ def test_an_encoder_that_returns_no_numbers_is_refused():
         unet(encoder, SIZE, 2)
 
 
-def test_each_skip_tells_the_shift_of_the_stage_that_joins_it():
-    net = unet(chain(1, 2, 4), SIZE, 2)
+@pytest.mark.parametrize(("smoothness", "far"), [(0, 0.5), (1, 0.0)])
+def test_each_skip_tells_the_shift_of_the_stage_that_joins_it(smoothness, far):
+    net = unet(chain(1, 2, 4), SIZE, 2, smoothness=smoothness)
     ends = {stage.joined[0]: stage.shift for stage in net.decoder if stage.joined}
     assert {n: skip.shift for n, skip in enumerate(net.skips)} == ends
-    assert ends == {0: (0.5, 0.5), 1: (0.5, 0.5)}
+    assert ends == {0: (far, far), 1: (far, far)}
     assert net.deepest.shift is None

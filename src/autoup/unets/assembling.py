@@ -10,7 +10,6 @@ from torch import nn
 from autoup.checks import as_int
 from autoup.decoding.shapes import shape_made
 from autoup.errors import Refusal
-from autoup.layers.conv_transpose import AUTO
 from autoup.unets.layers import Block, Kinds
 from autoup.unets.maps import FeatureMap
 from autoup.unets.plan import IMAGE, Grid, Way, plan_way
@@ -27,13 +26,11 @@ class Recipe:
         kinds: The encoder's own kinds of layers.
         block: Makes a block of its own kind; None for the usual one.
         widths: Channels of the stages, the full size first; None for the usual ones.
-        options: ``smoothness`` and ``init`` of what enlarges.
     """
 
     kinds: Kinds
     block: Block | None
     widths: Sequence[int] | None
-    options: dict[str, Any]
 
 
 def plan_ways(grids: Sequence[Grid], maps: Sequence[FeatureMap]) -> list[Way]:
@@ -86,18 +83,19 @@ def _build_stage(
     """Build one stage of a way, from a map of this size."""
     strides, is_last = way.strides[number], number == len(way.strides) - 1
     made = tuple(n * s for n, s in zip(size, strides, strict=True))
-    options = recipe.options | recipe.kinds.factory
-    up = AUTO[len(size)](channels, width, size, made, stride=strides, **options)
     joined = way.above.channels if is_last else 0
+    up, shift = recipe.kinds.up(
+        channels, size, strides, way.shift if is_last else (0.0,) * len(size)
+    )
     return Stage(
         up,
-        _build_block(recipe, width + joined, width, way.above.size if is_last else made),
+        _build_block(recipe, channels + joined, width, way.above.size if is_last else made),
         width,
         way.above.target,
         way.above.joined if is_last else (),
         None if number else (way.total, way.fronts),
         way.cut if is_last else None,
-        way.shift if is_last else (),
+        shift if is_last else (),
     )
 
 

@@ -18,7 +18,7 @@ from autoup.unets.layers import Block, Kinds, read_kinds
 from autoup.unets.levels import find_levels
 from autoup.unets.maps import FeatureMap, FeatureMaps
 from autoup.unets.network import UNet
-from autoup.unets.plan import Way, plan_grids
+from autoup.unets.plan import plan_grids
 from autoup.unets.selecting import check_skips, select
 from autoup.unets.skips import Skip
 from autoup.unets.stages import Stage
@@ -35,8 +35,8 @@ def unet(
     image_skip: bool = False,
     deep_supervision: int = 0,
     output_activation: nn.Module | None = None,
-    smoothness: int = 0,
-    init: str = "damped",
+    smoothness: int = 1,
+    init: str | None = None,
 ) -> UNet:
     """Build a U-Net on any encoder: its maps, joined on the way back to the size of the input.
 
@@ -61,9 +61,12 @@ def unet(
         deep_supervision: How many of the coarser levels get a head of their own. In training the
             net then returns a list, the full size first.
         output_activation: Behind each head.
-        smoothness: As in ``AutoConvTranspose2d``, for every layer that enlarges.
-        init: Likewise. The convolutions start as He et al. 2015 have it and the heads as Glorot &
-            Bengio 2010, or with ``"torch"`` as PyTorch's do.
+        smoothness: As in ``AutoConvTranspose2d``, for every layer that enlarges; each channel has
+            a kernel of its own there. With 0 it has kernel = stride.
+        init: As in ``AutoConvTranspose2d``, likewise; when left out they start as linear
+            interpolation, without smoothness as pixels repeated. The convolutions start as He et
+            al. 2015 have it and the heads as Glorot & Bengio 2010, or with ``"torch"`` as
+            PyTorch's do.
 
     Returns:
         The net, with the attributes of ``UNet``.
@@ -89,24 +92,25 @@ def unet(
     out_channels = as_int("out_channels", out_channels)
     asked = check_skips(skips)
     check_flags(image_skip=image_skip)
-    check_choice("init", init, INITS)
+    if init is not None:
+        check_choice("init", init, INITS)
     _check_parts(block, output_activation)
     count = as_int("deep_supervision", deep_supervision, 0)
-    options = {"smoothness": require_smoothness(smoothness), "init": init}
+    options: dict[str, Any] = {"smoothness": require_smoothness(smoothness), "init": init}
     with steps("unet", 2) as step:
         step("capture")
         maps = _look(encoder, sizes)
         step("build")
         chosen = select(maps, find_levels(maps), asked, image_skip=image_skip)
         value = value_of(chosen[-1].node)
-        factory: dict[str, Any] = {"device": value.device, "dtype": value.dtype}
+        options["factory"] = {"device": value.device, "dtype": value.dtype}
         passed = between(maps.graph.edges, maps.graph.source, *(each.node for each in chosen))
-        kinds = read_kinds(maps.graph, passed, len(sizes) - 2, factory, init)
+        kinds = read_kinds(maps.graph, passed, len(sizes) - 2, **options)
         ways = plan_ways(plan_grids(chosen, maps.image, image_skip=image_skip), chosen)
-        stages = build_stages(ways, chosen[-1].channels, Recipe(kinds, block, widths, options))
+        stages = build_stages(ways, chosen[-1].channels, Recipe(kinds, block, widths))
         head, *heads = _build_heads(stages, kinds, out_channels, count)
         used = {id(maps.graph.values[name]) for name in maps.graph.parameters_of(passed)}
-        found = _describe(chosen, ways)
+        found = _describe(chosen, stages)
         return UNet(encoder, sizes, stages, found, head, heads, output_activation, used)
 
 
@@ -155,8 +159,8 @@ def _first_tensor(returned: Any) -> torch.Tensor:
     return tensor
 
 
-def _describe(maps: Sequence[FeatureMap], ways: Sequence[Way]) -> list[Skip]:
-    shifts = {number: way.shift for way in ways for number in way.above.joined}
+def _describe(maps: Sequence[FeatureMap], stages: Sequence[Stage]) -> list[Skip]:
+    shifts = {number: stage.shift for stage in stages for number in stage.joined}
     return [
         Skip(
             each.tap.path,

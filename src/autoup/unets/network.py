@@ -27,7 +27,8 @@ class UNet(nn.Module):
             and ``block``.
         head (nn.Module): A convolution of 3 taps to the channels of the output.
         heads (nn.ModuleList): Those of deep supervision, the largest first.
-        skips (tuple[Skip, ...]): The maps that are joined, the shallowest first.
+        skips (tuple[Skip, ...]): The maps that are joined, the shallowest first, each with
+            ``path``, ``channels``, ``size``, ``scale`` and ``shift``.
         deepest (Skip): The map that the decoder begins with.
 
     Shape:
