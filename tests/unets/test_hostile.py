@@ -29,12 +29,15 @@ class Listing(nn.Module):
 WRONG = {
     "widths as an int": ({"widths": 16}, TypeError, "widths must be a tuple or a list.*got 16"),
     "widths in no order": ({"widths": {16, 32}}, TypeError, "widths must be a tuple or a list"),
-    "widths of nothing": ({"widths": (0, 32)}, ValueError, "each of widths.*got 0"),
-    "widths of floats": ({"widths": (16.0, 32)}, TypeError, r"each of widths.*got 16\.0"),
+    "widths of nothing": ({"widths": (0, 32)}, ValueError, r"widths\[0\].*got 0"),
+    "widths of floats": ({"widths": (16.0, 32)}, TypeError, r"widths\[0\].*got 16\.0"),
     "a class behind the heads": ({"output_activation": nn.Sigmoid}, TypeError, "must be a module"),
     "a name behind the heads": ({"output_activation": "sigmoid"}, TypeError, "got 'sigmoid'"),
     "a module as a block": ({"block": nn.Identity()}, TypeError, r"block must be a function"),
     "a block of lists": ({"block": lambda *_: Listing()}, ValueError, "no tensor but a list"),
+    "a class as a block": ({"block": nn.Conv2d}, TypeError, r"block\(48, 32\) must.*kernel_size"),
+    "skips as a name": ({"skips": "3"}, TypeError, r"got '3'; write skips=\['3'\]"),
+    "skips by numbers": ({"skips": [1, 3]}, TypeError, r"write skips=\['1', '3'\]"),
     "skips in no order": ({"skips": {"0"}}, TypeError, "skips must be how many, or the paths"),
     "skips as a flag": ({"skips": True}, TypeError, "skips must be how many.*got True"),
     "no such module": ({"skips": ["layer"]}, ValueError, "'layer'.*found are '1', '3'"),
@@ -48,6 +51,20 @@ def test_wrong_arguments_are_refused_by_name_and_leave_the_encoder_as_it_was(cas
     with pytest.raises(kind, match=match):
         unet(encoder, SIZE, 2, **options)
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in encoder.modules())
+
+
+def test_a_tensor_as_a_size_is_told_its_shape():
+    with pytest.raises(TypeError, match=r"got a Tensor; pass \(1, 3, 16, 16\)\.$"):
+        unet(chain(), torch.zeros(SIZE), 2)
+
+
+def test_a_module_of_other_channels_on_a_path_is_named():
+    encoder = nn.Sequential(*(nn.Conv2d(1 << n, 2 << n, 3, 2, 1) for n in range(3)))
+    net = unet(encoder, (1, 1, 16, 16), 2)
+    encoder[0] = nn.Conv2d(1, 4, 3, 2, 1)
+    encoder[1] = nn.Conv2d(4, 4, 3, 2, 1)
+    with pytest.raises(RuntimeError, match=r"module '0' .* map of 2 channels .*, and gives 4 now"):
+        net(torch.zeros(1, 1, 16, 16))
 
 
 def test_two_names_of_one_map_join_it_once():

@@ -196,6 +196,44 @@ def test_what_enlarges_keeps_all_channels_and_starts_as_interpolation(strides, s
     torch.testing.assert_close(up(x)[inside], wanted[inside])
 
 
+class Flat(nn.Module):
+    """Takes down what it is given, and makes ones."""
+
+    def __init__(self, _, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x):
+        self.given = x
+        return torch.ones_like(x[:, :1]).repeat(1, self.channels, *(1,) * (x.ndim - 2))
+
+
+@pytest.mark.parametrize("smoothness", [0, 1, 2])
+@pytest.mark.parametrize("strides", [(2,), (3,), (1, 2), (2, 4)])
+@pytest.mark.parametrize("more", [0, 1, 3])
+def test_a_flat_map_is_enlarged_to_a_flat_one_up_to_its_ends(strides, smoothness, more):
+    """At sizes that the stride divides and at others, by one stage and by two."""
+    dims = len(strides)
+    encoder = nn.Sequential(CONV[dims](1, 2, 1), CONV[dims](2, 3, 3, strides, 1))
+    nn.init.zeros_(encoder[1].weight)
+    nn.init.ones_(encoder[1].bias)
+    net = unet(encoder, (1, 1, *(24,) * dims), 1, smoothness=smoothness, block=Flat)
+    net(torch.rand(1, 1, *(24 + more,) * dims))
+    for stage in net.decoder:
+        enlarged = stage.block.given[:, : stage.up.out_channels]
+        torch.testing.assert_close(enlarged, torch.ones_like(enlarged))
+
+
+def test_a_block_that_does_not_keep_every_size_is_told_at_the_call():
+    def block(i, o):
+        return nn.Sequential(nn.Conv2d(i, o, 2, 2), nn.Upsample(scale_factor=2))
+
+    net = unet(chain(1, 2), (1, 3, 32, 32), 2, block=block)
+    assert net(torch.zeros(1, 3, 34, 38)).shape == (1, 2, 34, 38)
+    with pytest.raises(ValueError, match="a map of 60x44 of one of 61x45; it must keep any size"):
+        net(torch.zeros(1, 3, 61, 45))
+
+
 @pytest.mark.parametrize("init", ["phase_equal", "torch"])
 def test_what_enlarges_is_made_as_asked_for(init):
     net = unet(chain(1, 2, 4), SIZE, 2, smoothness=int(init == "phase_equal"), init=init)

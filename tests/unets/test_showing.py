@@ -285,7 +285,7 @@ def test_repr_shows_the_modules_and_what_each_stage_joins():
     assert "(0): Stage(\n      channels=16, joined=[skips[0], the input]\n" in repr(net)
     assert "(2): Stage(\n      channels=32\n" in repr(build("signal"))
     assert repr(net.skips[0]) == (
-        "Skip(path='conv0', channels=4, size=(20, 16), scale=(1.0, 1.0), shift=(0.0, 0.0))"
+        "Skip(path='conv0', channels=4, size=(20, 16), scale=(1.0, 1.0), shift=(0.5, 0.5))"
     )
 
 

@@ -40,6 +40,10 @@ def check_input_size(input_size: object) -> InputSizes:
         >>> check_input_size((1, 3, 64, 64)), check_input_size([(1, 8), (1, 3, 4, 4)])
         (((1, 3, 64, 64),), ((1, 8), (1, 3, 4, 4)))
     """
+    shape = getattr(input_size, "shape", None)
+    if shape is not None:
+        kind = type(input_size).__name__
+        raise TypeError(f"input_size must be a tuple, got a {kind}; pass {tuple(shape)}.")
     if not isinstance(input_size, tuple | list):
         raise TypeError(
             "input_size must be a tuple such as (1, 3, 224, 224), or one for each input, got "

@@ -121,7 +121,7 @@ def read_widths(widths: Sequence[int] | None, total: int) -> list[int]:
             f"widths must name the channels of {total} levels, the full size first, got "
             f"{len(widths)}: {tuple(widths)}; {usual}"
         )
-    return [as_int("each of widths", width) for width in widths]
+    return [as_int(f"widths[{number}]", width) for number, width in enumerate(widths)]
 
 
 def _build_block(
@@ -130,7 +130,12 @@ def _build_block(
     """Build a block, and see that one of the user's makes what was asked for."""
     if recipe.block is None:
         return recipe.kinds.block(in_channels, out_channels)
-    made: Any = recipe.block(in_channels, out_channels)
+    try:
+        made: Any = recipe.block(in_channels, out_channels)
+    except TypeError as error:
+        raise TypeError(
+            f"block({in_channels}, {out_channels}) must return a module: {error}"
+        ) from error
     if not isinstance(made, nn.Module):
         raise TypeError(f"block must return an nn.Module, got {made!r}.")
     made.to(**recipe.kinds.factory)

@@ -35,7 +35,7 @@ def unet(
     image_skip: bool = False,
     deep_supervision: int = 0,
     output_activation: nn.Module | None = None,
-    smoothness: int = 1,
+    smoothness: int = 0,
     init: str | None = None,
 ) -> UNet:
     """Build a U-Net on any encoder: its maps, joined on the way back to the size of the input.

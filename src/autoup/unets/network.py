@@ -184,6 +184,13 @@ def _check(skip: Skip, each: Any, tap: Tap, calls: int) -> None:
             f"captured, in evaluation mode, and gives {what} now. The input needs batch and "
             "channels, and the module must return in training what it returns in evaluation."
         )
+    channels = each.shape[skip.order[1]]
+    if channels != skip.channels:
+        raise RuntimeError(
+            f"UNet: module {tap.path!r} of the encoder gave a map of {skip.channels} channels when "
+            f"it was captured, and gives {channels} now. Build the net anew after a change of the "
+            "encoder's modules, which may have moved another to this path."
+        )
     if calls != tap.calls:
         raise RuntimeError(
             f"UNet: module {tap.path!r} of the encoder was called {calls} times in this pass, and "

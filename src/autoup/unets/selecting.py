@@ -29,7 +29,13 @@ def check_skips(skips: object) -> int | tuple[str, ...] | None:
             return tuple(cast("Sequence[str]", paths))
     elif isinstance(skips, SupportsIndex) and not isinstance(skips, bool):
         return as_int("skips", skips, 0)
-    raise TypeError(f"skips must be how many, or the paths of modules in a list, got {skips!r}.")
+    meant = [skips] if isinstance(skips, str) else None
+    if isinstance(skips, tuple | list):
+        meant = [str(each) for each in cast("Sequence[object]", skips)]
+    advice = "" if meant is None else f"; write skips={meant}"
+    raise TypeError(
+        f"skips must be how many, or the paths of modules in a list, got {skips!r}{advice}."
+    )
 
 
 def select(

@@ -2,12 +2,13 @@
 
 Sizes are taken from the skip at each call. Along an axis, m pixels are enlarged to s*m, which is
 always clean; a skip of n pixels gets them from ``ceil((n + c)/s)`` of the lower map, where pixels
-beyond its ends repeat the last, and c and what is left over are cut off. So the same weights put
-the same row in the same place whether a size is odd or even.
+beyond its ends repeat the last, and c and what is left over are cut off. Kernels wider than the
+stride get such pixels at both ends, which are cut off again, so that nothing fades there. So the
+same weights put the same row in the same place whether a size is odd or even.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,9 @@ class Stage(nn.Module):
         self._take = take
         self._cut = cut
         self.shift = tuple(shift)
+        layer: Any = up
+        axes = zip(layer.padding, layer.stride, strict=True)
+        self._margins = tuple((p + s - 1) // s for p, s in axes)
 
     @property
     def is_within(self) -> bool:
@@ -72,12 +76,27 @@ class Stage(nn.Module):
         """Enlarge a map, join others to it, and run the block."""
         if self._take is not None:
             x = take(x, size, *self._take)
-        x = self.up(x)
+        x = self._enlarge(x)
         if self._cut is not None:
             x = cut(x, size, self._cut)
         if joined:
             x = torch.cat([x, *joined], 1)
-        return cast("Tensor", self.block(x))
+        made = cast("Tensor", self.block(x))
+        if not _is_captured() and made.shape[2:] != x.shape[2:]:
+            sizes = ["x".join(map(str, each.shape[2:])) for each in (made, x)]
+            raise ValueError(
+                f"block made a map of {sizes[0]} of one of {sizes[1]}; it must keep any size."
+            )
+        return made
+
+    def _enlarge(self, x: Tensor) -> Tensor:
+        """Enlarge as if the map went on at its ends as it ends there."""
+        if not any(self._margins):
+            return cast("Tensor", self.up(x))
+        strides: Any = self.up.stride
+        made = [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
+        y = self.up(extend(x, self._margins))
+        return cut(y, made, [n * s for n, s in zip(self._margins, strides, strict=True)])
 
 
 def take(x: Tensor, size: Sizes, strides: Sequence[int], fronts: Sequence[int]) -> Tensor:
@@ -103,6 +122,20 @@ def take(x: Tensor, size: Sizes, strides: Sequence[int], fronts: Sequence[int]) 
     return x
 
 
+def extend(x: Tensor, margins: Sequence[int]) -> Tensor:
+    """Repeat the pixels at the ends of a map.
+
+    Example:
+        >>> extend(torch.arange(3.0).view(1, 1, 3), [1])
+        tensor([[[0., 0., 1., 2., 2.]]])
+    """
+    for axis, margin in enumerate(margins, 2):
+        if margin:
+            rows = torch.arange(-margin, x.shape[axis] + margin, device=x.device)
+            x = x.index_select(axis, rows.clamp(0, x.shape[axis] - 1))
+    return x
+
+
 def cut(x: Tensor, size: Sizes, fronts: Sequence[int]) -> Tensor:
     """Return the pixels of an enlarged map that the skip has.
 
@@ -119,6 +152,11 @@ def cut(x: Tensor, size: Sizes, fronts: Sequence[int]) -> Tensor:
         ]
         return F.pad(x, pads[::-1])
     return x[(..., *(slice(*each) for each in ends))]
+
+
+def _is_captured() -> bool:
+    """Whether sizes may stand for others."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _is_known(size: int, wanted: int) -> bool:
