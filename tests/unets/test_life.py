@@ -65,10 +65,10 @@ class Within(nn.Module):
         return self.inner(x)
 
 
-def build(make=Encoder):
+def build(make=Encoder, **options):
     """Return a U-Net in double precision, the same at every call, with statistics of its own."""
     torch.manual_seed(0)
-    net = autoup.unet(make(), SIZES[0], 2).double()
+    net = autoup.unet(make(), SIZES[0], 2, **options).double()
     for each in net.modules():
         if isinstance(each, nn.BatchNorm2d):
             nn.init.normal_(each.running_mean, std=0.1)
@@ -121,9 +121,10 @@ def heard(net):
 @pytest.mark.slow
 @pytest.mark.together("compiles")
 @pytest.mark.parametrize("dynamic", [None, True])
-def test_a_compiled_net_is_compiled_once_for_all_sizes(dynamic):
+@pytest.mark.parametrize("smoothness", [0, 1])
+def test_a_compiled_net_is_compiled_once_for_all_sizes(dynamic, smoothness):
     torch.compiler.reset()
-    net, compiled = build().float(), []
+    net, compiled = build(smoothness=smoothness).float(), []
 
     def backend(graph, _):
         compiled.append(graph)
@@ -155,9 +156,10 @@ def test_a_compiled_net_has_the_same_gradients_at_every_size(backend, dynamic):
 
 @pytest.mark.slow
 @pytest.mark.together("exports")
+@pytest.mark.parametrize("smoothness", [0, 1])
 @pytest.mark.parametrize("strict", [False, True])
-def test_an_exported_net_takes_every_size(strict):
-    net = build()
+def test_an_exported_net_takes_every_size(strict, smoothness):
+    net = build(smoothness=smoothness)
     shapes = (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
     with warnings.catch_warnings():
         if strict:  # Of what the stash is set to, which it is set back from.
@@ -169,8 +171,9 @@ def test_an_exported_net_takes_every_size(strict):
 
 @pytest.mark.slow
 @pytest.mark.together("exports_onnx")
-def test_onnx_runtime_takes_every_size():
-    net, shapes = build().float(), (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
+@pytest.mark.parametrize("smoothness", [0, 1])
+def test_onnx_runtime_takes_every_size(smoothness):
+    net, shapes = build(smoothness=smoothness).float(), (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
     with warnings.catch_warnings(action="ignore"):
         given = draw(dtype=torch.float32)
         exported = torch.onnx.export(
@@ -184,8 +187,9 @@ def test_onnx_runtime_takes_every_size():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
-def test_a_traced_net_takes_every_size():
-    net = build()
+@pytest.mark.parametrize("smoothness", [0, 1])
+def test_a_traced_net_takes_every_size(smoothness):
+    net = build(smoothness=smoothness)
     traced = torch.jit.trace(net, draw())
     for size in SIZES:
         near(traced(draw(size)), net(draw(size)))

@@ -184,8 +184,8 @@ def _check(skip: Skip, each: Any, tap: Tap, calls: int) -> None:
             f"captured, in evaluation mode, and gives {what} now. The input needs batch and "
             "channels, and the module must return in training what it returns in evaluation."
         )
-    channels = each.shape[skip.order[1]]
-    if channels != skip.channels:
+    channels, is_traced = each.shape[skip.order[1]], torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    if not is_traced and channels != skip.channels:
         raise RuntimeError(
             f"UNet: module {tap.path!r} of the encoder gave a map of {skip.channels} channels when "
             f"it was captured, and gives {channels} now. Build the net anew after a change of the "
