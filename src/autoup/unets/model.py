@@ -61,12 +61,11 @@ def unet(
         deep_supervision: How many of the coarser levels get a head of their own. In training the
             net then returns a list, the full size first.
         output_activation: Behind each head.
-        smoothness: As in ``AutoConvTranspose2d``, for every layer that enlarges; each channel has
-            a kernel of its own there. With 0 it has kernel = stride.
-        init: As in ``AutoConvTranspose2d``, likewise; when left out they start as linear
-            interpolation, without smoothness as pixels repeated. The convolutions start as He et
-            al. 2015 have it and the heads as Glorot & Bengio 2010, or with ``"torch"`` as
-            PyTorch's do.
+        smoothness: As in ``AutoConvTranspose2d``, for every layer that enlarges. Each channel has
+            a kernel of its own there, with 0 as large as the stride.
+        init: As in ``AutoConvTranspose2d``, likewise; when left out they start by repeating
+            pixels, with smoothness as linear interpolation. The convolutions start as He et al.
+            2015 have it and the heads as Glorot & Bengio 2010, or with ``"torch"`` as PyTorch's.
 
     Returns:
         The net, with the attributes of ``UNet``.
