@@ -154,6 +154,29 @@ def test_both_start_from_one_encoder_and_have_as_many_parameters():
     assert nets.parameters(own) == sum(p.numel() for p in own.parameters()) - 513_000
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(64, 64), learning.ODD, (96, 65)])
+def test_with_the_weights_of_the_other_it_begins_as_the_other(size):
+    """Pixels repeated and cut off are nearest enlargement to any size; gradients too."""
+    nets.import_torchvision()
+    pytest.importorskip("segmentation_models_pytorch")
+    own, other = (build(0).train() for build in nets.ARMS.values())
+    parts = own.decoder.named_parameters(), other.decoder.named_parameters()
+    named = [[each for name, each in part if ".up." not in f".{name}"] for part in parts]
+    with torch.no_grad():
+        for ours, theirs in zip(*named, strict=True):
+            ours.copy_(theirs)
+    own.head.load_state_dict(other.segmentation_head[0].state_dict())
+    images = torch.rand(2, 3, *size)
+    wanted = torch.randint(nets.CLASSES, (2, *size))
+    losses = [learning.loss(model(images), wanted) for model in (own, other)]
+    for each in losses:
+        each.backward()
+    torch.testing.assert_close(*losses)
+    for ours, theirs in zip(*named, strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_the_page_shows_the_tables_of_the_results():
     page = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text()
     start = page.index("## A U-Net against another package")
