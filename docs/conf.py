@@ -11,7 +11,7 @@ exclude_patterns = ["_build"]
 nitpicky = True
 nitpick_ignore_regex = [  # Types that are not described here.
     ("py:.*", r"(torch|nn|collections|fractions|typing)\..*|Tensor|Conv|Skip"),
-    ("py:.*", r"autoup\..*(ConstantGrid|Drawing|Stage|\.Conv)"),
+    ("py:.*", r"autoup\..*(ConstantGrid|Drawing|Skip|Stage|\.Conv)"),
 ]
 
 myst_enable_extensions = ["attrs_block"]
