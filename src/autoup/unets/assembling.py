@@ -69,11 +69,10 @@ def build_stages(ways: Sequence[Way], channels: int, recipe: Recipe) -> list[Sta
     stages: list[Stage] = []
     for way in ways:
         size = way.taken
-        for number, strides in enumerate(way.strides):
+        for number in range(len(way.strides)):
             width = widths[-1 - len(stages)]
             stages.append(_build_stage(way, number, size, channels, width, recipe))
-            size = tuple(n * s for n, s in zip(size, strides, strict=True))
-            channels = width
+            size, channels = stages[-1].up.out_size, width
     return stages
 
 
@@ -81,15 +80,14 @@ def _build_stage(
     way: Way, number: int, size: tuple[int, ...], channels: int, width: int, recipe: Recipe
 ) -> Stage:
     """Build one stage of a way, from a map of this size."""
-    strides, is_last = way.strides[number], number == len(way.strides) - 1
-    made = tuple(n * s for n, s in zip(size, strides, strict=True))
+    is_last = number == len(way.strides) - 1
     joined = way.above.channels if is_last else 0
-    up, shift = recipe.kinds.up(
-        channels, size, strides, way.shift if is_last else (0.0,) * len(size)
-    )
+    shift = way.shift if is_last else (0.0,) * len(size)
+    up, shift = recipe.kinds.up(channels, size, way.strides[number], shift)
+    made = way.above.size if is_last else up.out_size
     return Stage(
         up,
-        _build_block(recipe, channels + joined, width, way.above.size if is_last else made),
+        _build_block(recipe, channels + joined, width, made),
         width,
         way.above.target,
         way.above.joined if is_last else (),

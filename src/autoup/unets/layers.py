@@ -17,7 +17,7 @@ from autoup.decoding.borders import CONV
 from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.choosing import main_activation
 from autoup.decoding.known import named_module
-from autoup.layers.conv_transpose import AUTO
+from autoup.layers.conv_transpose import AUTO, AutoConvTransposeNd
 
 Block = Callable[[int, int], nn.Module]
 Shift = tuple[float | None, ...]
@@ -51,7 +51,7 @@ class Kinds:
 
     def up(
         self, channels: int, size: Sequence[int], strides: Sequence[int], shift: Shift
-    ) -> tuple[nn.Module, Shift]:
+    ) -> tuple[AutoConvTransposeNd, Shift]:
         """Return what enlarges a map of this size, each channel by a kernel of its own.
 
         So all channels reach the block behind, which is what mixes them. It starts as the

@@ -8,11 +8,13 @@ same weights put the same row in the same place whether a size is odd or even.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from autoup.layers.conv_transpose import AutoConvTransposeNd
 
 Sizes = Sequence[int]
 
@@ -33,6 +35,9 @@ class Stage(nn.Module):
         shift: Where the way ends here, how far the enlarged pixels lie behind those of the target
             per axis, in these, None in a number's place if unknown; else empty. For show alone.
 
+    Raises:
+        ValueError: At a call, the block does not keep the size.
+
     Shape:
         - Input: the lower map ``(N, C, *)``, the size of the target, and what is joined.
         - Output: ``(N, C_out, *)``, with that size where the way ends here.
@@ -40,7 +45,7 @@ class Stage(nn.Module):
 
     def __init__(
         self,
-        up: nn.Module,
+        up: AutoConvTransposeNd,
         block: nn.Module,
         channels: int,
         target: int,
@@ -58,8 +63,8 @@ class Stage(nn.Module):
         self._take = take
         self._cut = cut
         self.shift = tuple(shift)
-        layer: Any = up
-        axes = zip(layer.padding, layer.stride, strict=True)
+        self._strides = up.stride
+        axes = zip(cast("tuple[int, ...]", up.padding), self._strides, strict=True)
         self._margins = tuple((p + s - 1) // s for p, s in axes)
 
     @property
@@ -92,11 +97,10 @@ class Stage(nn.Module):
     def _enlarge(self, x: Tensor) -> Tensor:
         """Enlarge as if the map went on at its ends as it ends there."""
         if not any(self._margins):
-            return cast("Tensor", self.up(x))
-        strides: Any = self.up.stride
-        made = [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
+            return self.up(x)
+        made = [n * s for n, s in zip(x.shape[2:], self._strides, strict=True)]
         y = self.up(extend(x, self._margins))
-        return cut(y, made, [n * s for n, s in zip(self._margins, strides, strict=True)])
+        return cut(y, made, [n * s for n, s in zip(self._margins, self._strides, strict=True)])
 
 
 def take(x: Tensor, size: Sizes, strides: Sequence[int], fronts: Sequence[int]) -> Tensor:
@@ -117,8 +121,7 @@ def take(x: Tensor, size: Sizes, strides: Sequence[int], fronts: Sequence[int]) 
         left = -front - s * first
         m, wanted = x.shape[axis], (n + left + s - 1) // s
         if first or not _is_known(m, wanted):
-            rows = (torch.arange(wanted, device=x.device) + first).clamp(0, m - 1)
-            x = x.index_select(axis, rows)
+            x = _pixels(x, axis, first, wanted)
     return x
 
 
@@ -131,9 +134,14 @@ def extend(x: Tensor, margins: Sequence[int]) -> Tensor:
     """
     for axis, margin in enumerate(margins, 2):
         if margin:
-            rows = torch.arange(-margin, x.shape[axis] + margin, device=x.device)
-            x = x.index_select(axis, rows.clamp(0, x.shape[axis] - 1))
+            x = _pixels(x, axis, -margin, x.shape[axis] + 2 * margin)
     return x
+
+
+def _pixels(x: Tensor, axis: int, first: int, count: int) -> Tensor:
+    """Return so many pixels along an axis; beyond its ends it goes on as it ends."""
+    rows = (torch.arange(count, device=x.device) + first).clamp(0, x.shape[axis] - 1)
+    return x.index_select(axis, rows)
 
 
 def cut(x: Tensor, size: Sizes, fronts: Sequence[int]) -> Tensor:
