@@ -41,7 +41,7 @@ def check_input_size(input_size: object) -> InputSizes:
         (((1, 3, 64, 64),), ((1, 8), (1, 3, 4, 4)))
     """
     shape = getattr(input_size, "shape", None)
-    if shape is not None:
+    if shape:  # Of an array or a tensor; that of a number is ().
         kind = type(input_size).__name__
         raise TypeError(f"input_size must be a tuple, got a {kind}; pass {tuple(shape)}.")
     if not isinstance(input_size, tuple | list):
