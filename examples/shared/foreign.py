@@ -1,11 +1,12 @@
 """Packages of others that do not always import."""
 
 import sys
+from types import ModuleType
 
 import torch
 
 
-def import_torchvision() -> None:
+def import_torchvision() -> ModuleType:
     """Import torchvision, which others import; declare what a binary for another PyTorch lacks."""
     try:
         import torchvision
@@ -18,3 +19,4 @@ def import_torchvision() -> None:
         import torchvision
 
         torchvision.declared = operators  # They go when it goes.
+    return torchvision

@@ -3,9 +3,13 @@
 import sys
 from collections import OrderedDict
 from functools import cache
+from pathlib import Path
 
-import torch
 from torch import nn
+
+sys.path.append(str(Path(__file__).parents[2] / "examples" / "shared"))
+
+from foreign import import_torchvision
 
 MODELS = [
     "alexnet", "vgg11_bn", "resnet18", "resnet50", "wide_resnet50_2", "mobilenet_v2",
@@ -15,22 +19,6 @@ MODELS = [
 ]  # fmt: skip
 SLOW_TO_START = {"googlenet", "inception_v3", "vgg11_bn"}  # Of their own draws.
 HEADS = {"avgpool", "dropout", "fc", "classifier", "aux1", "aux2", "AuxLogits"}
-
-
-def import_torchvision():
-    """Import torchvision; where its binary does not fit torch's, declare what it would register."""
-    try:
-        import torchvision
-    except RuntimeError:
-        for name in [each for each in sys.modules if each.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-
-        torchvision.declared = library  # It takes the operators along when it goes.
-    return torchvision
 
 
 def import_timm():
