@@ -221,7 +221,7 @@ def test_both_unets_end_in_tables_that_are_remade_from_the_results(example):
     for size, way in (("64 x 64", "as it is"), ("71 x 97", "padded with zeros")):
         row = rf"^\| {size} \| segmentation_models\.pytorch \| {way} \| 0\.\d{{3}} ± 0\.000 \|"
         assert re.search(row, done.stdout, re.MULTILINE)
-    assert re.search(r"^\| `autoup\.unet` \| 14,241,989 \|", done.stdout, re.MULTILINE)
+    assert re.search(r"^\| `autoup\.unet` \| 14,332,757 \|", done.stdout, re.MULTILINE)
     results = cwd / "output" / "unets_quick.jsonl"
     folder = str(EXAMPLES / "unets")
     code = f"import sys; sys.path.insert(0, {folder!r}); import comparison; "
