@@ -25,7 +25,7 @@ BELOW = {
     "svg": set(),
     "table": set(),
     "progress": set(),
-    "solving": {"svg"},
+    "solving": {"svg", "table"},
     "layers": {"init", "kernels", "solving"},
     "inspecting": {"layers"},
     "measuring": {"inspecting", "solving", "svg"},

@@ -19,6 +19,7 @@ from autoup.layers.conv_transpose import (
 from autoup.measuring.meter import GridMeasurement, measure_grid
 from autoup.measuring.phases import is_icnr, phase_spread
 from autoup.repairing.model import repair
+from autoup.solving.ladders import Ladder, ladder
 from autoup.solving.solution import Solution
 from autoup.solving.solver import candidates, solve
 from autoup.unets.model import unet
@@ -33,6 +34,7 @@ __all__ = [
     "AutoupError",
     "GridMeasurement",
     "InfeasibleError",
+    "Ladder",
     "MirrorWarning",
     "Solution",
     "UNet",
@@ -42,6 +44,7 @@ __all__ = [
     "candidates",
     "init",
     "is_icnr",
+    "ladder",
     "measure_grid",
     "mirror_decoder",
     "phase_spread",

@@ -114,13 +114,12 @@ class Solution:
         return self.output_padding == 0 and overlap.is_uniform(*self._window())
 
     def __str__(self) -> str:
-        flaws = "" if self.even else "; uneven"
-        flaws += f"; {self.uncovered} uncovered" if self.uncovered else ""
-        flaws += f"; shift {self.shift:g} px" if self.shift else ""
-        flaws += f"; ends {three_digits(self.displacement)} px off" if self.wrong_scale else ""
-        return (
-            f"{self.in_size} -> {self.out_size}: {self._parameters()}; "
-            f"coverage {self._drawing()}{flaws}"
+        return "; ".join(
+            [
+                f"{self.in_size} -> {self.out_size}: {self._parameters()}",
+                f"coverage {self._drawing()}",
+                *remarks(self),
+            ]
         )
 
     __repr__ = __str__
@@ -233,6 +232,23 @@ class Solution:
         return overlap.pixel_coverage(
             y, self.in_size, self.kernel_size, self.stride, self.padding, self.dilation
         )
+
+
+def remarks(solution: Solution) -> list[str]:
+    """Return in short what is not clean.
+
+    Example:
+        >>> remarks(Solution(8, 15, 2, 2, padding=1, output_padding=1))
+        ['shift -0.5 px']
+    """
+    found: list[str] = [] if solution.even else ["uneven"]
+    if solution.uncovered:
+        found.append(f"{solution.uncovered} uncovered")
+    if solution.shift:
+        found.append(f"shift {solution.shift:g} px")
+    if solution.wrong_scale:
+        found.append(f"ends {three_digits(solution.displacement)} px off")
+    return found
 
 
 def three_digits(number: float) -> str:
