@@ -9,7 +9,8 @@ from autoup import init
 from autoup.auditing.model import audit
 from autoup.auditing.report import AuditReport
 from autoup.auditing.upsampling import Upsampling
-from autoup.decoding.decoder import mirror_decoder
+from autoup.decoding.from_encoder import mirror_decoder
+from autoup.decoding.from_sizes import decoder
 from autoup.errors import ArtifactWarning, AutoupError, InfeasibleError, MirrorWarning
 from autoup.layers.conv_transpose import (
     AutoConvTranspose1d,
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "audit",
     "candidates",
+    "decoder",
     "init",
     "is_icnr",
     "ladder",

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 from functools import cache
-from itertools import product
+from itertools import permutations, product
 from math import lcm, prod
 
 import numpy as np
@@ -17,7 +17,7 @@ _WORK, _SHIFT = 2**21, 2**10
 
 
 def allowed_strides(i, o, n):
-    """Return the strides that a chain of n steps may have, in every order."""
+    """Return the strides that a chain of n layers may have, in every order."""
     mean = max(1, round((o / i) ** (1 / n)))
     near = range(max(1, mean - 1), mean + 2)
     around = range(-(-mean // 2), 2 * mean + 1)
@@ -25,6 +25,12 @@ def allowed_strides(i, o, n):
     return {*product(near, repeat=n)} | {
         each for each in product(around, repeat=n) if prod(each) in whole
     }
+
+
+def first_strides(i, o, n, s):
+    """Return the strides asked for, and 1 for each layer more, in every order; none where fewer."""
+    asked = min(range(1, 9), key=lambda each: abs(s**each * i - o))
+    return {*permutations((1,) * (n - asked) + (s,) * asked)} if n >= asked else set()
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from autoup.commands import (
     audit_command,
     corrections,
+    ladder_command,
     repair_command,
     solve_command,
     unet_command,
@@ -18,13 +19,15 @@ from autoup.commands.sizes import read_sizes
 
 PROGRAM = "python -m autoup"
 INTRO = """\
-usage: python -m autoup solve | audit | repair | unet ...
+usage: python -m autoup solve | ladder | audit | repair | unet ...
 
 Transposed convolutions from the two sizes you know: solve for one, audit and repair
 those you have.
 
   python -m autoup solve 14 28
       kernel, stride, padding and output padding that take 14 pixels to 28
+  python -m autoup ladder 7x6 218x178
+      the sizes between, and the layers of a whole decoder
   python -m autoup audit my_package.models:Generator --input-size 1 64 16 16
       every upsampling layer of a model, what is wrong with it and what would help
   python -m autoup repair my_package.models:Generator --input-size 1 64 16 16
@@ -46,6 +49,17 @@ Sizes and pins are one number for all axes, or one per axis, as 14x20.
 -k, -s and -d are short for --kernel-size, --stride and --dilation.
 
 Exit status: 0 solved, 2 not reached, or wrong arguments."""
+_LADDER = """\
+Find the sizes between two, so that every layer on the way is clean: no uncovered pixel, even
+overlap, no output padding, the right scale. Prints a table for each axis, and the layers.
+
+  python -m autoup ladder 7 218                  one axis
+  python -m autoup ladder 7x6 218x178 --steps 5  height and width, five layers
+  python -m autoup ladder 25 6400 --stride 8     sound
+
+Sizes and pins are one number for all axes, or one per axis, as 7x6.
+
+Exit status: 0 found, 2 not reached, or wrong arguments."""
 _MODEL = """\
 MODEL is MODULE:NAME or FILE.py:NAME. NAME is a model, or a class or function that makes
 one when it is called without arguments. Importing it runs its code."""
@@ -213,15 +227,31 @@ def _solve_parser() -> _Parser:
     ):
         add(f"--{name}", type=read_sizes, metavar=unit, help=text)
         add(f"-{name[0]}", type=read_sizes, dest=name.replace("-", "_"), help=argparse.SUPPRESS)
-    add(
+    _with_smoothness(parser)
+    add("--limit", type=int, metavar="COUNT", help="list so many, a line each")
+    return _with_help(parser)
+
+
+def _ladder_parser() -> _Parser:
+    parser = _Parser("ladder IN_SIZE OUT_SIZE [options]", _LADDER, ladder_command.run)
+    add = parser.add_argument
+    add("in_size", type=read_sizes, metavar="IN_SIZE", help="size of the first map, in pixels")
+    add("out_size", type=read_sizes, metavar="OUT_SIZE", help="size of the output, in pixels")
+    add("--steps", type=int, metavar="COUNT", help="layers; as many as the stride asks for")
+    add("--stride", type=read_sizes, metavar="PIXELS", help="stride wanted; 2 unless given")
+    add("--kernel-size", type=read_sizes, metavar="TAPS", help="pin the kernel of every layer")
+    return _with_help(_with_smoothness(parser))
+
+
+def _with_smoothness(parser: _Parser) -> _Parser:
+    parser.add_argument(
         "--smoothness",
         type=int,
         default=0,
         metavar="ORDER",
         help="guarantee against grids: 0, 1 or 2",
     )
-    add("--limit", type=int, metavar="COUNT", help="list so many, a line each")
-    return _with_help(parser)
+    return parser
 
 
 def _audit_parser() -> _Parser:
@@ -294,6 +324,7 @@ def _with_help(parser: _Parser) -> _Parser:
 
 COMMANDS = {
     "solve": _solve_parser,
+    "ladder": _ladder_parser,
     "audit": _audit_parser,
     "repair": _repair_parser,
     "unet": _unet_parser,

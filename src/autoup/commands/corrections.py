@@ -6,6 +6,7 @@ from difflib import get_close_matches
 # What other tools call it.
 _MEANT = {
     "solve": ("calculate", "compute", "find", "search", "size", "sizes"),
+    "ladder": ("chain", "climb", "generator", "steps"),
     "audit": ("analyse", "analyze", "check", "inspect", "lint", "report", "scan", "verify"),
     "repair": ("convert", "correct", "fix", "mend", "patch", "replace", "upgrade"),
     "unet": ("decoder", "draw", "segment", "skips", "u-net"),

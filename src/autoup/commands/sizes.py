@@ -1,14 +1,16 @@
 """Sizes as users write them: ``14``, ``14x20``, ``1,8,16,16``, ``(1, 8, 16, 16)``."""
 
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from autoup.commands.answers import CommandError
+from autoup.solving.flaws import AXES
 
 Result = TypeVar("Result")
 Sizes = list[tuple[int, ...]]
+Axis = dict[str, int]
 
 
 def read_sizes(text: str) -> tuple[int, ...]:
@@ -37,6 +39,44 @@ def join(sizes: Sequence[int]) -> str:
         '14x20'
     """
     return "x".join(map(str, sizes))
+
+
+def given_sizes(options: Namespace, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the options of these names that were given.
+
+    Example:
+        >>> given_sizes(Namespace(in_size=(7,), stride=None), ["in_size", "stride"])
+        {'in_size': (7,)}
+    """
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def split_axes(given: dict[str, tuple[int, ...]]) -> list[Axis]:
+    """Return the numbers of each axis.
+
+    Raises:
+        CommandError: Some have another number of axes, or more than there are.
+
+    Example:
+        >>> split_axes({"in_size": (14, 20), "stride": (2,)})
+        [{'in_size': 14, 'stride': 2}, {'in_size': 20, 'stride': 2}]
+    """
+    longest = max(given, key=lambda name: len(given[name]))
+    dims = len(given[longest])
+    for name, sizes in given.items():
+        if len(sizes) not in (1, dims):
+            raise CommandError(
+                f"{name} {join(sizes)} has {len(sizes)} axes, {longest} {join(given[longest])} "
+                f"has {dims}: give one number for all axes, or one per axis."
+            )
+    if dims not in AXES:
+        raise CommandError(
+            f"{longest} {join(given[longest])} has {dims} axes; transposed convolutions have 1 to "
+            f"{max(AXES)}. Batch and channels are no axes here."
+        )
+    return [
+        {name: sizes[axis % len(sizes)] for name, sizes in given.items()} for axis in range(dims)
+    ]
 
 
 def read_input_sizes(groups: Sequence[Sequence[str]] | None) -> Sizes | None:

@@ -3,12 +3,11 @@
 from argparse import Namespace
 
 from autoup.commands.answers import Answer, CommandError
-from autoup.commands.sizes import join
+from autoup.commands.sizes import Axis, given_sizes, join, split_axes
 from autoup.solving.flaws import AXES
 from autoup.solving.solver import candidates
 
 _PER_AXIS = ("in_size", "out_size", "kernel_size", "stride", "dilation")
-Axis = dict[str, int]
 
 
 def run(options: Namespace) -> Answer:
@@ -17,10 +16,8 @@ def run(options: Namespace) -> Answer:
     Raises:
         CommandError: A size cannot be reached, or an argument is wrong.
     """
-    given: dict[str, tuple[int, ...]] = {
-        name: value for name in _PER_AXIS if (value := getattr(options, name)) is not None
-    }
-    axes = _split(given)
+    given = given_sizes(options, _PER_AXIS)
+    axes = split_axes(given)
     told: dict[str, list[str]] = {}
     for name, axis in zip(AXES[len(axes)], axes, strict=True):
         try:
@@ -31,26 +28,6 @@ def run(options: Namespace) -> Answer:
     if len(axes) == 1:
         return Answer(next(iter(told)))
     return Answer("\n\n".join(f"{' and '.join(names)}\n{text}" for text, names in told.items()))
-
-
-def _split(given: dict[str, tuple[int, ...]]) -> list[Axis]:
-    """Return the numbers of each axis."""
-    longest = max(given, key=lambda name: len(given[name]))
-    dims = len(given[longest])
-    for name, sizes in given.items():
-        if len(sizes) not in (1, dims):
-            raise CommandError(
-                f"{name} {join(sizes)} has {len(sizes)} axes, {longest} {join(given[longest])} "
-                f"has {dims}: give one number for all axes, or one per axis."
-            )
-    if dims not in AXES:
-        raise CommandError(
-            f"{longest} {join(given[longest])} has {dims} axes; transposed convolutions have 1 to "
-            f"{max(AXES)}. Batch and channels are no axes here."
-        )
-    return [
-        {name: sizes[axis % len(sizes)] for name, sizes in given.items()} for axis in range(dims)
-    ]
 
 
 def _solve(axis: Axis, smoothness: int, limit: int | None) -> str:

@@ -9,5 +9,5 @@ block, and `losses` tells what is not in the decoder as it was.
 
 Then `inverses` undoes one part, by layers of `builders` and `borders`, `residuals` a block way by
 way, `gates` what lies beside a gate; `assembly` puts them in order, `shapes` tells where they lead,
-`decoder` returns them, and `warning` tells of artifacts.
+`from_encoder` returns them, and `warning` tells of artifacts.
 """

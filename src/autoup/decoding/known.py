@@ -49,6 +49,14 @@ _WITHOUT_SETTINGS: tuple[Callable[[], nn.Module], ...] = (
     nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign, nn.Tanhshrink, nn.LogSigmoid, nn.Softplus,
     nn.SELU,
 )  # fmt: skip
+# By their names in torch.nn.functional, those that act on each number by itself.
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    name: _PLAIN[name] if name in _PLAIN else _WITH_SETTINGS[name][0]
+    for name in (
+        "celu", "elu", "gelu", "hardswish", "leaky_relu", "mish", "relu", "relu6", "selu",
+        "sigmoid", "silu", "softplus", "tanh",
+    )
+}  # fmt: skip
 _FAR = 1e30  # Where what saturates has done so.
 _NEAR = 1e-12  # Rounding, of numbers in double precision.
 _SIDE = 3  # Places along an axis of a sample, at most.

@@ -21,7 +21,7 @@ from math import lcm, prod
 from typing import NamedTuple
 
 from autoup.solving.rungs import find_rung, sizes_below
-from autoup.solving.strides import Strides, sets_of_strides, steps_for
+from autoup.solving.strides import Strides, first_choice, sets_of_strides
 
 
 class Chain(NamedTuple):
@@ -79,11 +79,11 @@ def climb(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> Chain
         >>> climb(7, 218, None, 2, None, 0).sizes
         (218, 110, 56, 28, 14, 7)
     """
-    if n in (None, asked := steps_for(i, o, s)):
-        best = _order(i, o, (s,) * asked, s, k, m)
+    if strides := first_choice(i, o, n, s):
+        best = _order(i, o, strides, s, k, m)
         if best and not best.artifacts:
             return best
-    best, sets = None, [*sets_of_strides(i, o, n, s)]
+    best, sets = None, sets_of_strides(i, o, n, s)
     for bound, strides in sorted((_bound(i, o, each, s, k), each) for each in sets):
         if best and best[1:4] < bound:
             break

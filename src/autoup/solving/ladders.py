@@ -11,6 +11,7 @@ from math import prod
 from autoup.checks import as_int, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving.climbing import Chain, climb
+from autoup.solving.flaws import AXES
 from autoup.solving.ladder_drawing import draw_ladder
 from autoup.solving.solution import Solution, remarks, three_digits
 from autoup.solving.solver import best_solutions
@@ -19,7 +20,10 @@ from autoup.svg import Drawing
 from autoup.table import lay_out
 
 _NEARBY = (-1, 1, -2, 2)  # Sizes that are tried beside the one that was asked for.
-_LARGEST, _MOST = 64, 32  # Kernels and steps that are tried where a pinned kernel does not reach.
+_LARGEST, _MOST = (
+    64,
+    8,
+)  # Kernels, and layers more, that are tried where a pinned kernel does not reach.
 _HEADER = ("layer", "kernel_size", "stride", "padding", "taps per pixel", "border", "artifacts")
 
 
@@ -160,12 +164,12 @@ def ladder(
     """Return the best chain of layers from one size to another; the sizes between are free.
 
     Where layers of ``stride`` alone are clean, as many as come nearest to the ratio of the sizes,
-    the chain has these. Else the strides may be its neighbours too, in at most one layer more; or,
-    where ``steps`` is another number, those near the mean enlargement of a step. Best means, in
-    this order: no layer of the wrong scale; fewest uncovered pixels, uneven overlaps and shifts;
-    the ends of the whole nearest to their place; strides nearest to ``stride``; least work, the
-    sum of output size times taps per output pixel; then the smallest sizes and strides, from the
-    last layer down. The cost does not grow with the sizes, but with the number of steps.
+    the chain has these, and layers of stride 1 where ``steps`` asks for more. Else strides near it,
+    or near the mean enlargement of a layer, may mend it. Best means, in this order: no layer of
+    the wrong scale; fewest uncovered pixels, uneven overlaps and shifts; the ends of the whole
+    nearest to their place; strides nearest to ``stride``; least work, the sum of output size times
+    taps per output pixel; then the smallest sizes and strides, from the last layer down. The cost
+    does not grow with the sizes, but with the number of layers.
 
     Args:
         in_size: Size one has, in pixels.
@@ -215,20 +219,23 @@ def ladders(
         >>> [each.sizes for each in ladders((4, 16), (80, 1000), 4, (2, 2), (None, None), 0)]
         [(4, 10, 20, 40, 80), (16, 32, 64, 250, 1000)]
     """
-
-    def each_axis(steps: int | None) -> list[Ladder]:
-        axes = zip(in_sizes, out_sizes, strides, kernel_sizes, strict=True)
-        return [
-            ladder(i, o, steps=steps, stride=s, kernel_size=k, smoothness=smoothness)
-            for i, o, s, k in axes
-        ]
-
-    found = each_axis(steps)
+    axes = list(zip(AXES[len(in_sizes)], in_sizes, out_sizes, strides, kernel_sizes, strict=True))
+    found = [_axis(*axis, steps, smoothness) for axis in axes]
     most = max(len(each.solutions) for each in found)
     return tuple(
-        alone if len(alone.solutions) == most else same
-        for alone, same in zip(found, each_axis(most), strict=True)
+        alone if len(alone.solutions) == most else _axis(*axis, most, smoothness)
+        for alone, axis in zip(found, axes, strict=True)
     )
+
+
+def _axis(name: str, i: int, o: int, s: int, k: int | None, n: int | None, m: int) -> Ladder:
+    """Return the ladder of one axis, whose name errors have in front."""
+    try:
+        return ladder(i, o, steps=n, stride=s, kernel_size=k, smoothness=m)
+    except InfeasibleError as error:
+        raise InfeasibleError(f"{name}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _build(chain: Chain, n: int | None, s: int, k: int | None, m: int) -> Ladder:
@@ -248,12 +255,12 @@ def _build(chain: Chain, n: int | None, s: int, k: int | None, m: int) -> Ladder
 def _reasons(solution: Solution) -> Iterator[str]:
     """Say why a layer is not clean."""
     o, s, k = solution.out_size, solution.stride, solution.kernel_size
-    if not solution.even:
+    if not solution.even and not solution.uncovered:
         yield f"kernel_size={k} is no multiple of stride {s}"
     if solution.uncovered:
         yield f"kernel_size={k} leaves pixels between strides of {s} uncovered"
     if solution.shift:
-        yield f"with output padding alone stride {s} makes {o} of {solution.in_size}"
+        yield f"a stride of {s} makes {o} of {solution.in_size} with output padding alone"
     if solution.wrong_scale:
         yield f"no strides near {s} enlarge by {o / solution.in_size:.3g}"
 
@@ -281,8 +288,11 @@ def _unreached(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> 
     text = f"{i} -> {o} cannot be reached in {number} step{'s' * (number != 1)}"
     text += f" of kernel_size={k}" + (f" with smoothness={m}" if m else "")
     kernels = (each for each in range((k or 1) + 1, _LARGEST) if climb(i, o, n, s, each, m))
-    steps = (each for each in range(number + 1, _MOST) if climb(i, o, each, s, k, m))
+    steps = (each for each in range(number + 1, number + _MOST) if climb(i, o, each, s, k, m))
     options = [f"kernel_size={each}" for each in kernels][:1]
     options += [f"steps={each}" for each in steps][:1]
-    nearest = f"The nearest that work are {', or '.join(options)}; or leave" if options else "Leave"
+    verb = "s is" if len(options) == 1 else " are"
+    nearest = (
+        f"The nearest that work{verb} {', or '.join(options)}; or leave" if options else "Leave"
+    )
     return f"{text}. {nearest} kernel_size unpinned."

@@ -22,29 +22,42 @@ def steps_for(i: int, o: int, s: int) -> int:
     return n
 
 
-def sets_of_strides(i: int, o: int, n: int | None, s: int) -> Iterator[Strides]:
-    """Yield the strides that a chain may have where not all are s, each set ascending.
+def first_choice(i: int, o: int, n: int | None, s: int) -> Strides | None:
+    """Return the strides that a chain has where they make it clean, ascending.
 
-    Where the steps are free they are s and its neighbours, in at most one step more than s takes.
-    Where they are not, they are the mean enlargement of a step and its neighbours, and those up to
-    twice and half of it that make the whole number just below or above ``o / i``.
+    They are as many of the one asked for as come nearest to the ratio of the sizes, and 1 for each
+    layer more; None where there are fewer layers.
 
     Example:
-        >>> [*sets_of_strides(55, 109, None, 2)]
-        [(1,), (2,), (3,), (1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (3, 3)]
-        >>> (10, 10, 10, 20) in sets_of_strides(100, 2_000_000, 4, 2)
-        True
+        >>> first_choice(4, 80, None, 2), first_choice(4, 80, 6, 2), first_choice(4, 80, 3, 2)
+        ((2, 2, 2, 2), (1, 1, 2, 2, 2, 2), None)
     """
-    if n is None:
-        for steps in range(1, steps_for(i, o, s) + 2):
-            yield from combinations_with_replacement(_near(s), steps)
-        return
-    mean = max(1, round((o / i) ** (1 / n)))
-    yield from combinations_with_replacement(_near(mean), n)
-    for ratio in {o // i, -(-o // i)}:
-        for each in _factors(ratio, n, -(-mean // 2), 2 * mean):
-            if not {*each} <= {*_near(mean)}:
-                yield each
+    asked = steps_for(i, o, s)
+    n = asked if n is None else n
+    return (1,) * (n - asked) + (s,) * asked if n >= asked else None
+
+
+def sets_of_strides(i: int, o: int, n: int | None, s: int) -> list[Strides]:
+    """Return the strides that a chain may have otherwise, each set ascending.
+
+    They are the mean enlargement of a layer and its neighbours, or, from half of it to twice, those
+    that make the whole number just below or above ``o / i``. Where the layers are not counted they
+    are as many as s takes, or one more; and then s and its neighbours too, in as many or fewer.
+
+    Example:
+        >>> sets_of_strides(56, 109, 1, 2), (10, 10, 10, 20) in sets_of_strides(1, 20_000, 4, 2)
+        ([(1,), (2,), (3,)], True)
+    """
+    asked = steps_for(i, o, s)
+    found: set[Strides] = set()
+    for steps in (asked, asked + 1) if n is None else (n,):
+        mean = max(1, round((o / i) ** (1 / steps)))
+        found.update(combinations_with_replacement(_near(mean), steps))
+        for ratio in (o // i, -(-o // i)):
+            found.update(_factors(ratio, steps, -(-mean // 2), 2 * mean))
+    for steps in range(1, asked + 2) if n is None else ():
+        found.update(combinations_with_replacement(_near(s), steps))
+    return sorted(found)
 
 
 def _near(s: int) -> range:
