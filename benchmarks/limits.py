@@ -38,7 +38,7 @@ MIRROR = """
 import json, resource, sys
 from time import perf_counter
 import torch
-from autoup.decoding import decoder as decoders
+from autoup.decoding import from_encoder as decoders
 from support.backbones import build
 
 capture, captured = decoders.capture, []

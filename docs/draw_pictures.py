@@ -349,8 +349,9 @@ def draw_measured() -> None:
 
 
 def draw_themselves() -> None:
-    """A solution, a report and a U-Net, as notebooks show them."""
+    """A solution, a ladder, a report and a U-Net, as notebooks show them."""
     autoup.solve(7, 15).draw().save(PICTURES / "axis.svg")
+    autoup.ladder(7, 218).draw().save(PICTURES / "ladder.svg")
     torch.manual_seed(0)
     numbers = {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}
     layers = [nn.ConvTranspose2d(*each, **numbers) for each in ((64, 32), (32, 3))]

@@ -17,7 +17,7 @@ from support.oracle import artifacts_allowed
 from torch.func import functional_call
 
 from autoup import AutoConvTranspose2d, mirror_decoder
-from autoup.decoding import decoder as decoders
+from autoup.decoding import from_encoder as decoders
 
 pytestmark = pytest.mark.slow
 

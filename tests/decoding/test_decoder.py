@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import autoup
 from autoup import mirror_decoder
-from autoup.decoding import decoder as decoders
+from autoup.decoding import from_encoder as decoders
 
 
 @pytest.mark.parametrize(

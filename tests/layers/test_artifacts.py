@@ -3,7 +3,7 @@ import random
 import re
 import warnings
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -51,10 +51,23 @@ def test_warns_once_a_layer_and_names_every_axis():
     assert message == (
         "AutoConvTranspose3d: depth 7 -> 15 (kernel_size=4, stride=2): output_padding=1 shifts "
         "the picture 0.5 px off centre, toward the front. Clean instead: out_size=14 "
-        "(kernel_size=2, stride=2). width 8 -> 15 (kernel_size=2, stride=2): output_padding=1 "
-        "shifts the picture 0.5 px off centre, toward the left. Clean instead: out_size=16 "
-        "(kernel_size=2, stride=2)."
+        "(kernel_size=2, stride=2). Clean as 2 layers: 7 -> 14 -> 15, by autoup.ladder. width "
+        "8 -> 15 (kernel_size=2, stride=2): output_padding=1 shifts the picture 0.5 px off centre, "
+        "toward the left. Clean instead: out_size=16 (kernel_size=2, stride=2). Clean as 2 layers: "
+        "8 -> 14 -> 15, by autoup.ladder."
     )
+
+
+def test_the_layers_that_are_named_instead_are_clean():
+    _, found = caught(lambda: AutoConvTranspose2d(1, 1, (55, 14), (109, 28)))
+    (told,) = re.findall(r"Clean as (\d) layers: ([\d >-]+\d)", str(found[0].message))
+    sizes = [int(each) for each in told[1].split(" -> ")]
+    assert (int(told[0]), sizes) == (2, [55, 108, 109])
+    for below, above in pairwise(sizes):
+        assert not caught(lambda i=below, o=above: AutoConvTranspose2d(1, 1, i, o))[1]
+    for options in ({"kernel_size": 3}, {"dilation": 2}):  # One layer without the pin is clean.
+        _, found = caught(lambda given=options: AutoConvTranspose2d(1, 1, 14, 28, **given))
+        assert "layers" not in str(found[0].message)
 
 
 @pytest.mark.parametrize(

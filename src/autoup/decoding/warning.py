@@ -10,7 +10,7 @@ from torch import nn
 from autoup.errors import warn
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.solving import overlap
-from autoup.solving.flaws import AXES, START, is_clean
+from autoup.solving.flaws import AXES, START, is_clean, sizes_instead
 from autoup.solving.solution import Solution
 from autoup.solving.solver import best_solutions
 from autoup.table import lay_out
@@ -55,8 +55,20 @@ def warn_of_artifacts(
     table = "\n".join(lay_out(rows))
     warn(
         f"mirror_decoder: {len(flawed)} of {len(layers)} transposed convolutions are not clean.\n"
-        f"{table}\n{' '.join(filter(None, (_describe(drifts), advice)))}".rstrip()
+        f"{table}\n{' '.join(filter(None, (_describe(drifts), advice, _chains(flawed))))}".rstrip()
     )
+
+
+def _chains(flawed: Layers) -> str:
+    """Name the layers that would be clean in place of one each."""
+    chains = dict.fromkeys(
+        sizes_instead(axis, layer.smoothness)
+        for layer in flawed.values()
+        for axis in layer.solutions
+        if not axis.margin
+    )
+    shown = [" -> ".join(map(str, sizes)) for sizes in chains if sizes]
+    return f"Clean in more layers, by autoup.ladder: {', '.join(shown)}." if shown else ""
 
 
 def _layers(decoder: nn.Module) -> dict[str, AutoConvTransposeNd]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from autoup.errors import InfeasibleError
 from autoup.solving import overlap
+from autoup.solving.climbing import climb
 from autoup.solving.solution import Solution, three_digits
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
@@ -118,7 +119,7 @@ def describe(
     Example:
         >>> print(describe([Solution(7, 15, 4, 2, 1, 1)] * 2, [[], []]))
         height and width 7 -> 15 (kernel_size=4, stride=2): output_padding=1 shifts the picture \
-0.5 px off centre, toward the top and left.
+0.5 px off centre, toward the top and left. Clean as 2 layers: 7 -> 14 -> 15, by autoup.ladder.
     """
     names = AXES[len(solutions)]
     sentences: list[str] = []
@@ -131,8 +132,33 @@ def describe(
                 f"{' and '.join(axes)} {solution.in_size} -> {solution.out_size} "
                 f"(kernel_size={solution.kernel_size}, stride={solution.stride}): "
                 f"{'; '.join(shown)}.{next(filter(None, helping), '')}"
+                f"{_as_layers(solution, smoothness)}"
             )
     return " ".join(sentences) or None
+
+
+def sizes_instead(solution: Solution, smoothness: int = 0) -> tuple[int, ...]:
+    """Return the sizes of clean layers that take the place of one with output padding.
+
+    There are none, ``()``, where one has none or no chain of about its stride is clean.
+
+    Example:
+        >>> sizes_instead(Solution(55, 109, 2, 2, 1, 1)), sizes_instead(Solution(7, 14, 2, 2))
+        ((55, 108, 109), ())
+    """
+    i, o, s = solution.in_size, solution.out_size, solution.stride
+    if not solution.output_padding or solution.dilation > 1 or o < i:
+        return ()
+    found = climb(i, o, None, s, None, smoothness)
+    if found is None or found.wrong or found.artifacts or len(found.strides) == 1:
+        return ()
+    return found.sizes[::-1]
+
+
+def _as_layers(solution: Solution, smoothness: int) -> str:
+    sizes = sizes_instead(solution, smoothness)
+    chain = " -> ".join(map(str, sizes))
+    return f" Clean as {len(sizes) - 1} layers: {chain}, by autoup.ladder." if sizes else ""
 
 
 def _try(
