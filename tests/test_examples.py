@@ -21,6 +21,7 @@ SMALL = {
     "torchinfo_summary.py": [],
     "digits_vae.py": ["--steps", "5", "--limit", "200", "--seeds", "2"],
     "unet_on_a_backbone.py": ["--backbone", "own", "--steps", "3"],
+    "from_two_sizes.py": ["--photographs", "3", "--digits", "3"],
     "mirror_a_backbone.py": ["--backbone", "own", "--steps", "3"],
     "evidence/run.py": ["--quick", "--steps", "1", "--workers", "1", "--kinds", "k2 s2", "k4 s2"],
     "mirror_or_own/run.py": [

@@ -30,7 +30,7 @@ def ups(net):
     (1, 32, {"smoothness": 2}),
 ])  # fmt: skip
 def test_every_axis_climbs_its_ladder_to_exactly_the_size(in_size, out_size, options):
-    net = decoder(8, 3, in_size, out_size, widths=None, **options)
+    net = decoder(8, 3, in_size, out_size, padding_mode="zeros", **options)
     layers = ups(net)
     first = in_size if isinstance(in_size, tuple) else (in_size,) * 2
     last = out_size if isinstance(out_size, tuple) else (out_size,) * 2
@@ -73,10 +73,10 @@ def test_channels_halve_down_to_sixteen_or_are_as_told():
 def test_children_have_telling_names():
     net = decoder(32, 1, 7, 28, latent=10, residual=True, output_activation="sigmoid")
     assert [*dict(net.named_children())] == [
-        "project", "unflatten", "norm0", "activation0", "up1", "norm1", "activation1", "residual1",
-        "up2", "output_activation",
+        "project", "unflatten", "norm0", "activation0", "pad1", "up1", "norm1", "activation1",
+        "residual1", "pad2", "up2", "output_activation",
     ]  # fmt: skip
-    bare = decoder(32, 1, 7, 28, norm=None)
+    bare = decoder(32, 1, 7, 28, norm=None, padding_mode="zeros")
     assert [*dict(bare.named_children())] == ["up1", "activation1", "up2"]
 
 
@@ -144,6 +144,25 @@ def test_device_and_dtype_hold_for_all():
     }
 
 
+@pytest.mark.parametrize("mode", ["replicate", "reflect", "circular"])
+def test_maps_go_on_beyond_their_ends_in_the_mode_asked_for(mode):
+    torch.manual_seed(0)
+    net = decoder(4, 2, (7, 6), (56, 48), padding_mode=mode, norm=None, residual=True).double()
+    options = {"norm": None, "residual": True, "padding_mode": "zeros"}
+    plain = decoder(4, 2, (7, 6), (56, 48), **options).double()
+    names = ["pad1", "up1", "activation1", "residual1", "pad2", "up2", "activation2"]
+    assert [*dict(net.named_children())][:7] == names
+    assert net.residual1.branch.conv1.padding_mode == mode
+    plain.load_state_dict(net.state_dict())  # The same parameters.
+    x = torch.randn(1, 4, 7, 6, dtype=torch.float64)
+    inner = net(x)[..., 25:31, 21:27]
+    torch.testing.assert_close(inner, plain(x)[..., 25:31, 21:27], rtol=1e-12, atol=1e-12)
+    flat = net(torch.ones(1, 4, 7, 6, dtype=torch.float64)).detach().flatten(2)
+    assert float((flat.amax(2) - flat.amin(2)).max()) < 1e-12  # Up to the border.
+    bounded = plain(torch.ones(1, 4, 7, 6, dtype=torch.float64)).detach().flatten(2)
+    assert float((bounded.amax(2) - bounded.amin(2)).max()) > 1e-3
+
+
 def test_one_warning_tells_of_all_axes_and_layers_stay_silent():
     with warnings.catch_warnings(record=True, action="always") as caught:
         decoder(8, 1, (55, 56), (109, 109), steps=1)
@@ -172,6 +191,7 @@ def test_one_warning_tells_of_all_axes_and_layers_stay_silent():
     ({"output_activation": 3}, TypeError, "output_activation must be a name"),
     ({"residual": 1}, TypeError, "residual must be True or False, got 1"),
     ({"init": "he"}, ValueError, "init must be one of"),
+    ({"padding_mode": "same"}, ValueError, "padding_mode must be one of 'zeros', 'replicate'"),
     ({"smoothness": 3}, ValueError, "smoothness must be 0, 1 or 2"),
     ({"steps": 0}, ValueError, "steps must be at least 1, got 0"),
     ({"in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),

@@ -13,12 +13,11 @@ from torch import nn
 
 from autoup.capturing.operators import Norm
 from autoup.checks import INITS, as_int, check_choice, check_flags, per_axis, require_smoothness
-from autoup.decoding.borders import CONV
+from autoup.decoding.borders import CONV, build_continued, continue_both
 from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.known import ACTIVATIONS
 from autoup.decoding.residuals import start_at_zero
 from autoup.errors import ArtifactWarning, warn
-from autoup.layers.conv_transpose import AUTO
 from autoup.layers.residual import Residual
 from autoup.solving.flaws import AXES
 from autoup.solving.ladders import Ladder, ladders
@@ -32,6 +31,7 @@ _NORMS = {
     "instance": Norm("instance", 1e-5, True, 0.1),
     "layer": Norm("layer", 1e-5, True),
 }
+_MODES = ("zeros", "replicate", "reflect", "circular")
 _LEAST = 16  # Channels that halving leaves, where there are as many.
 _SMALL = 0.1  # Scale of the last layer behind normalisations at the start.
 
@@ -51,6 +51,7 @@ def decoder(
     activation: str | nn.Module = "relu",
     output_activation: str | nn.Module | None = None,
     residual: bool = False,
+    padding_mode: str = "replicate",
     smoothness: int = 1,
     init: str = "damped",
     device: torch.device | str | None = None,
@@ -79,6 +80,9 @@ def decoder(
         output_activation: Closes the decoder, likewise; None for nothing.
         residual: Whether a residual block of two convolutions of 3 taps, which starts as nothing,
             follows each layer but the last.
+        padding_mode: How maps go on beyond their ends, named as in ``nn.Conv2d``: as they end with
+            ``"replicate"``, so that nothing fades there; ``"reflect"``, ``"circular"``, or with
+            ``"zeros"`` not at all, which is quicker.
         smoothness: As in ``AutoConvTranspose2d``, for every layer that enlarges.
         init: As in ``AutoConvTranspose2d``, likewise. Unless it is ``"torch"``, the other weights
             start as He et al. 2015 have it, and behind normalisations the last layer at a tenth:
@@ -87,7 +91,7 @@ def decoder(
         dtype: As in ``nn.ConvTranspose2d``.
 
     Returns:
-        The decoder; its children are named ``up1``, ``norm1``, ``activation1`` and so on.
+        The decoder; its children are named ``pad1``, ``up1``, ``norm1``, ``activation1`` and so on.
 
     Raises:
         InfeasibleError: A pinned kernel does not reach the size; the message names the axis.
@@ -104,28 +108,28 @@ def decoder(
     Example:
         >>> generator = decoder(64, 1, 7, 28, latent=100, output_activation="tanh")
         >>> [*dict(generator.named_children())]
-        ['project', 'unflatten', 'norm0', 'activation0', 'up1', 'norm1', 'activation1', 'up2', \
-'output_activation']
+        ['project', 'unflatten', 'norm0', 'activation0', 'pad1', 'up1', 'norm1', 'activation1', \
+'pad2', 'up2', 'output_activation']
         >>> generator(torch.zeros(5, 100)).shape
         torch.Size([5, 1, 28, 28])
     """
     check_flags(residual=residual)
     check_choice("init", init, INITS)
+    check_choice("padding_mode", padding_mode, _MODES)
     axes = _read_axes(in_size, out_size, steps, stride, kernel_size, require_smoothness(smoothness))
     kinds = Kinds(
         len(axes),
         _read_norm(norm),
         _read_activation("activation", activation),
+        padding_mode,
         {"smoothness": smoothness, "init": init},
-        {"device": device, "dtype": dtype},
+        _factory(device, dtype),
     )
     channels = [as_int("in_channels", in_channels), as_int("out_channels", out_channels)]
     channels[1:1] = _read_widths(widths, channels[0], len(axes[0].solutions))
-    code = None if latent is None else as_int("latent", latent)
-    children = _build(kinds, axes, channels, code, residual)
+    children = _build(kinds, axes, channels, latent, residual)
     if output_activation is not None:
-        closing = _read_activation("output_activation", output_activation)
-        children["output_activation"] = closing
+        children |= {"output_activation": _read_activation("output_activation", output_activation)}
     _warn(axes)
     return nn.Sequential(children)
 
@@ -138,6 +142,7 @@ class Kinds:
         dims: Spatial axes.
         norm: The normalisation; None for none.
         activation: Of which each place gets a copy.
+        padding_mode: How maps go on beyond their ends.
         options: ``smoothness`` and ``init`` of what enlarges.
         factory: ``device`` and ``dtype`` of each layer.
     """
@@ -145,24 +150,17 @@ class Kinds:
     dims: int
     norm: Norm | None
     activation: nn.Module
+    padding_mode: str
     options: dict[str, Any]
     factory: dict[str, Any]
 
     def up(
         self, in_channels: int, out_channels: int, axes: Sequence[Solution], *, bias: bool
-    ) -> Any:
-        """Return the layer that was solved."""
-        return AUTO[self.dims](
-            in_channels,
-            out_channels,
-            tuple(axis.in_size for axis in axes),
-            tuple(axis.out_size for axis in axes),
-            kernel_size=tuple(axis.kernel_size for axis in axes),
-            stride=tuple(axis.stride for axis in axes),
-            bias=bias,
-            **self.options,
-            **self.factory,
-        )
+    ) -> dict[str, Any]:
+        """Return the layer that was solved, behind what continues its map."""
+        reverse = CONV[self.dims](out_channels, in_channels, 1, bias=bias, device="meta")
+        continued = [continue_both(axis, self.padding_mode) for axis in axes]
+        return dict(build_continued(reverse, continued, None, **self.options, **self.factory))
 
     def project(self, latent: int, channels: int, size: Sequence[int]) -> Children:
         """Return what makes a map of a code."""
@@ -181,8 +179,9 @@ class Kinds:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for number in (1, 2):
             conv = CONV[self.dims](
-                channels, channels, 3, padding=1, bias=self.norm is None, **self.factory
-            )
+                channels, channels, 3, padding=1, bias=self.norm is None,
+                padding_mode=self.padding_mode, **self.factory,
+            )  # fmt: skip
             layers[f"conv{number}"] = self._start(conv)
             layers |= self.behind(number, channels)
         del layers["activation2"]
@@ -217,20 +216,31 @@ def _build(
     children: OrderedDict[str, nn.Module] = OrderedDict()
     if latent is not None:
         size = [axis.in_size for axis in layers[0]]
-        children |= kinds.project(latent, channels[0], size) | kinds.behind(0, channels[0])
+        children |= kinds.project(as_int("latent", latent), channels[0], size) | kinds.behind(
+            0, channels[0]
+        )
     with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
         for number, solutions in enumerate(layers, 1):
             before, after, is_last = *channels[number - 1 : number + 1], number == len(layers)
             bias = is_last or kinds.norm is None
-            up = children[f"up{number}"] = kinds.up(before, after, solutions, bias=bias)
+            made = kinds.up(before, after, solutions, bias=bias)
+            children |= {f"{word}{number}": each for word, each in made.items()}
             if not is_last:
                 children |= kinds.behind(number, after)
                 if residual:
                     children[f"residual{number}"] = kinds.residual(after)
             elif kinds.norm and kinds.options["init"] != "torch":
                 with torch.no_grad():
-                    up.weight.mul_(_SMALL)
+                    made["up"].weight.mul_(_SMALL)
     return children
+
+
+def _factory(device: torch.device | str | None, dtype: torch.dtype | None) -> dict[str, Any]:
+    """Return where layers are made and of what, PyTorch's defaults where that is not said."""
+    return {
+        "device": torch.get_default_device() if device is None else device,
+        "dtype": torch.get_default_dtype() if dtype is None else dtype,
+    }
 
 
 def _read_axes(
