@@ -66,7 +66,7 @@ their place.
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """All sizes, in pixels: the first, those between, and the last."""
+        """All sizes in pixels, the first, those between, and the last."""
         return (self.solutions[0].in_size, *(each.out_size for each in self.solutions))
 
     @property
@@ -76,7 +76,7 @@ their place.
 
     @property
     def scale(self) -> int:
-        """By how much all layers together enlarge: the product of their strides."""
+        """By how much all layers together enlarge, the product of their strides."""
         return prod(self.strides)
 
     @property
