@@ -11,9 +11,8 @@ from autoup.solving.solver import best_solutions
 
 LARGEST = 120
 NONE = np.int64(2**62)
-# What a key holds, the most important first: artifacts, twice the shift, work, the sizes between.
-_SIZES = (LARGEST + 1) ** 3
-_WORK, _SHIFT = 2**21, 2**10
+# What a key holds, the most important first: artifacts, twice the shift, what is moved, work.
+_WORK, _MOVED, _SHIFT = 2**24, 2**20, 2**10
 
 
 def allowed_strides(i, o, n):
@@ -28,9 +27,12 @@ def allowed_strides(i, o, n):
 
 
 def first_strides(i, o, n, s):
-    """Return the strides asked for, and 1 for each layer more, in every order; none where fewer."""
+    """Return the strides asked for, and 1 for each layer more, in every order, if any."""
     asked = min(range(1, 9), key=lambda each: abs(s**each * i - o))
-    return {*permutations((1,) * (n - asked) + (s,) * asked)} if n >= asked else set()
+    edge = Fraction(abs(s**asked * i - o), 2)
+    if n < asked or edge > Fraction(o, 2 * i) or edge > Fraction(o, 8):
+        return set()
+    return {*permutations((1,) * (n - asked) + (s,) * asked)}
 
 
 @cache
@@ -52,38 +54,67 @@ def _layers(s):
 
 
 @cache
-def best_keys(o, strides, unit, n):
+def best_keys(o, strides, unit):
     """Return the key of the best chain from every size to o, with these strides in this order."""
     if not strides:
         keys = np.full(LARGEST + 1, NONE)
         keys[o] = 0
         return keys
-    above, s = best_keys(o, strides[1:], unit, n), strides[0]
+    above, s, behind = best_keys(o, strides[1:], unit), strides[0], prod(strides[1:])
     artifacts, extra, kernels = _layers(s)
     sizes = np.arange(LARGEST + 1, dtype=np.int64)
     work = sizes * kernels * (unit // s)
-    key = (artifacts * _SHIFT + extra * prod(strides[1:])) * _WORK + work
-    # Of the sizes between, the last weighs most.
-    digit = (LARGEST + 1) ** (3 - len(strides)) if len(strides) < n else 0
-    key = key * _SIZES + (sizes * digit)[:, None]
-    whole = np.where((artifacts < 0) | (above == NONE), NONE, key + above)
-    return whole.min(1)
+    moved = abs(s * sizes[:, None] - sizes) * behind
+    key = ((artifacts * _SHIFT + extra * behind) * _MOVED + moved) * _WORK + work
+    return np.where((artifacts < 0) | (above == NONE), NONE, key + above).min(1)
 
 
 def best_chain(i, o, tuples, s):
-    """Return the best chain with one of these tuples of strides, as ``climb`` does."""
+    """Return what the best chain with one of these tuples of strides is worth, as in ``climb``."""
     found = []
     for strides in tuples:
-        n, unit = len(strides), lcm(*strides)
-        key = int(best_keys(o, strides, unit, n)[i])
+        unit, scale = lcm(*strides), prod(strides)
+        key = int(best_keys(o, strides, unit)[i])
         if key == NONE:
             continue
-        rest, between = divmod(key, _SIZES)
-        rest, work = divmod(rest, _WORK)
+        rest, work = divmod(key, _WORK)
+        rest, moved = divmod(rest, _MOVED)
         artifacts, shift = divmod(rest, _SHIFT)
-        digits = [between // (LARGEST + 1) ** (2 - place) % (LARGEST + 1) for place in range(n - 1)]
-        far = abs(prod(strides) - Fraction(o, i)) * (i - 1) / 2 + Fraction(shift, 2)
+        wrong = _is_wrong(i, o, strides)
+        edge = Fraction(abs(scale * i - o), 2) + Fraction(shift, 2)
         away = sum(abs(each - s) for each in strides)
-        sizes = (o, *digits, i)
-        found.append((False, artifacts, far, away, Fraction(work, unit), sizes, strides[::-1]))
+        found.append((wrong, artifacts, edge, away, moved, Fraction(work, unit)))
     return min(found, default=None)
+
+
+def _is_wrong(i, o, strides):
+    """Whether the ends of several layers lie two exactly enlarged pixels from their place."""
+    far = abs(prod(strides) - Fraction(o, i)) * (i - 1) / 2
+    return len(strides) > 1 and far > 2 * Fraction(o, i)
+
+
+def every_chain(i, o, tuples, s):
+    """Yield every chain with these strides, as ``climb`` returns the best of them."""
+    for strides in tuples:
+        for between in product(range(i, o + 1), repeat=len(strides) - 1):
+            sizes = (i, *between, o)
+            layers = [layer(*each) for each in zip(sizes, sizes[1:], strides, strict=False)]
+            if None in layers:
+                continue
+            edge = moved = work = 0
+            for n, (_, extra, kernel) in enumerate(layers):
+                behind = prod(strides[n + 1 :])
+                edge += Fraction(extra * behind, 2)
+                moved += abs(strides[n] * sizes[n] - sizes[n + 1]) * behind
+                work += Fraction(sizes[n + 1] * kernel, strides[n])
+            scale = prod(strides)
+            yield (
+                _is_wrong(i, o, strides),
+                sum(each[0] for each in layers),
+                edge + Fraction(abs(scale * i - o), 2),
+                sum(abs(each - s) for each in strides),
+                moved,
+                work,
+                sizes[::-1],
+                strides[::-1],
+            )

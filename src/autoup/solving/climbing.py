@@ -1,14 +1,15 @@
 """The best chain of layers from one size to another, by dynamic programming over the sizes between.
 
 Legend: i input size, o output size, n steps, s the stride asked for, S product of the strides, T
-shift of the whole. A chain puts its input pixels S apart around the centre, T off it: so the ends
-of the picture lie abs(S - o/i)*(i - 1)/2 from their place, and one of them abs(T) further.
+shift of the whole. A chain enlarges the picture to S*i pixels around the centre, T off it: so its
+edges lie abs(S*i - o)/2 from those of the output, and one of them abs(T) further.
 
 But for T that depends on the strides alone, in any order. So first the strides are chosen, as a
-set, from the least displacement on; then for each set their order and the sizes between. Nothing
-that comes before what is found is left out:
+set, from the nearest edges on; then for each set their order and the sizes between. Nothing that
+comes before what is found is left out:
 
-- A set is passed over only where it displaces more than what was found and has no fewer artifacts.
+- A set is passed over only where its edges lie further than those that were found, and it has no
+  fewer artifacts.
 - A layer of the right scale starts from a size near o/s (``sizes_below``). Going down from the
   end, every size that a chain of the set has there is held, about 20 for strides above 1, whatever
   i and o are: the spread of the step above, divided by its stride, and 8 more.
@@ -28,10 +29,11 @@ class Chain(NamedTuple):
     """A chain of layers; of two the smaller one is better.
 
     Args:
-        wrong: Whether a layer has the wrong scale.
+        wrong: Whether a layer has the wrong scale, or the whole.
         artifacts: Uncovered pixels, uneven overlap and shifts, each counted once a layer.
-        displacement: Of the end that lies furthest from its place, in output pixels.
+        edge: How far the edge that lies furthest is from its place, in output pixels.
         away: Sum of the distances of the strides from the one asked for.
+        moved: Pixels that layers crop or add at both ends, each as large as it is in the output.
         work: Sum over the layers of output size times taps per output pixel.
         sizes: From the last to the first.
         strides: From the last to the first.
@@ -39,8 +41,9 @@ class Chain(NamedTuple):
 
     wrong: bool
     artifacts: int
-    displacement: Fraction
+    edge: Fraction
     away: int
+    moved: int
     work: Fraction
     sizes: tuple[int, ...]
     strides: Strides
@@ -51,17 +54,19 @@ class _Way(NamedTuple):
 
     artifacts: int
     shift: int  # Twice that of the output, in pixels.
+    moved: int
     work: int  # Times what all strides of the set divide.
     sizes: tuple[int, ...]
     strides: Strides
 
     def begin(self, i: int, s: int, k: int | None, m: int, unit: int) -> "_Way | None":
         """Return the way from a size below, None if the pinned kernel does not reach."""
-        size = self.sizes[-1]
+        size, behind = self.sizes[-1], prod(self.strides)
         rung = find_rung(i, size, s, k, m)
         return rung and _Way(
             self.artifacts + rung.artifacts,
-            self.shift + rung.output_padding * prod(self.strides),
+            self.shift + rung.output_padding * behind,
+            self.moved + abs(s * i - size) * behind,
             self.work + size * rung.kernel_size * (unit // s),
             (*self.sizes, i),
             (*self.strides, s),
@@ -81,11 +86,11 @@ def climb(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> Chain
     """
     if strides := first_choice(i, o, n, s):
         best = _order(i, o, strides, s, k, m)
-        if best and not best.artifacts:
+        if best and not best.artifacts and not best.wrong:
             return best
     best, sets = None, sets_of_strides(i, o, n, s)
     for bound, strides in sorted((_bound(i, o, each, s, k), each) for each in sets):
-        if best and best[1:4] < bound:
+        if best and best[:4] < bound:
             break
         found = _order(i, o, strides, s, k, m)
         best = min(filter(None, (best, found)), default=None)
@@ -95,14 +100,26 @@ def climb(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> Chain
     return min(stretched, default=None)
 
 
-def _bound(i: int, o: int, strides: Strides, s: int, k: int | None) -> tuple[int, Fraction, int]:
+def _bound(
+    i: int, o: int, strides: Strides, s: int, k: int | None
+) -> tuple[bool, int, Fraction, int]:
     """Return what no chain of these strides comes before."""
     uneven = sum(k % each > 0 for each in strides) if k else 0
-    return uneven, _displacement(i, o, strides, 0), _away(strides, s)
+    wrong = is_wrong(i, o, strides)
+    return wrong, uneven, Fraction(abs(prod(strides) * i - o), 2), _away(strides, s)
 
 
-def _displacement(i: int, o: int, strides: Strides, shift: int) -> Fraction:
-    return Fraction(abs(prod(strides) * i - o) * (i - 1) + shift * i, 2 * i)
+def is_wrong(i: int, o: int, strides: Strides) -> bool:
+    """Tell whether several layers as a whole have the wrong scale.
+
+    The middles of the outermost pixels then lie more than two input pixels, as large as these are
+    in an exact enlargement, from their place.
+
+    Example:
+        >>> is_wrong(2, 3, (2, 2, 2, 2, 1)), is_wrong(7, 218, (2, 2, 2, 2, 2))
+        (True, False)
+    """
+    return len(strides) > 1 and abs(prod(strides) * i - o) * (i - 1) > 4 * o
 
 
 def _away(strides: Strides, s: int) -> int:
@@ -112,7 +129,7 @@ def _away(strides: Strides, s: int) -> int:
 def _order(i: int, o: int, strides: Strides, s: int, k: int | None, m: int) -> Chain | None:
     """Return the best chain of these strides, in any order, at the right scale; None without."""
     unit, kinds = lcm(*strides), sorted({*strides})
-    ways = {(strides, o): _Way(0, 0, 0, (o,), ())}  # By the strides that are left, and the size.
+    ways = {(strides, o): _Way(0, 0, 0, 0, (o,), ())}  # By the strides that are left, and the size.
     for left in range(len(strides), 0, -1):
         longer: dict[tuple[Strides, int], _Way] = {}
         for ((free, size), way), stride in ((each, s) for each in ways.items() for s in kinds):
@@ -131,8 +148,17 @@ def _order(i: int, o: int, strides: Strides, s: int, k: int | None, m: int) -> C
 
 
 def _close(i: int, o: int, way: _Way, s: int, unit: int, wrong: bool = False) -> Chain:
-    far, work = _displacement(i, o, way.strides, way.shift), Fraction(way.work, unit)
-    return Chain(wrong, way.artifacts, far, _away(way.strides, s), work, way.sizes, way.strides)
+    scale = prod(way.strides)
+    return Chain(
+        wrong or is_wrong(i, o, way.strides),
+        way.artifacts,
+        Fraction(abs(scale * i - o) + way.shift, 2),
+        _away(way.strides, s),
+        way.moved,
+        Fraction(way.work, unit),
+        way.sizes,
+        way.strides,
+    )
 
 
 def _stretch(i: int, o: int, strides: Strides, s: int, k: int | None, m: int) -> Iterator[Chain]:
@@ -142,7 +168,7 @@ def _stretch(i: int, o: int, strides: Strides, s: int, k: int | None, m: int) ->
         rest = [*strides]
         rest.remove(last)
         multiples = [i * prod(rest[:number]) for number in range(len(strides))]
-        way: _Way | None = _Way(0, 0, 0, (o,), ()) if multiples[-1] <= o else None
+        way: _Way | None = _Way(0, 0, 0, 0, (o,), ()) if multiples[-1] <= o else None
         for start, stride in zip(reversed(multiples), (last, *reversed(rest)), strict=True):
             way = way and way.begin(start, stride, k, m, unit)
         if way:

@@ -47,8 +47,8 @@ class Ladder:
           28 -> 56    2            2       0        1               0       none
           56 -> 110   2            2       1        1               0       none
           110 -> 218  2            2       1        1               0       none
-        All layers together enlarge 32 times, for a ratio of 31.1: the ends lie 2.57 px from \
-their place.
+        All layers together enlarge 32 times, to 224, and crop 6: the outermost pixels lie 2.57 px \
+from their place.
     """
 
     solutions: tuple[Solution, ...]
@@ -89,10 +89,10 @@ their place.
 
     @property
     def displacement(self) -> float:
-        """How far the ends of the picture lie from their place, in output pixels.
+        """How far the outermost pixels of the first map lie from their place, in output pixels.
 
-        Their place is where an enlargement by the ratio of the sizes around the centre puts them.
-        What ``shift`` tells is not in it.
+        Their place is where an enlargement by the ratio of the sizes around the centre puts their
+        middles, as in ``Solution.displacement``. What ``shift`` tells is not in it.
         """
         i, o = self.sizes[0], self.sizes[-1]
         return abs(self.scale * i - o) * (i - 1) / (2 * i)
@@ -125,13 +125,14 @@ their place.
             >>> ladder(7, 28).whole()
             'All layers together enlarge 4 times, the ratio of the sizes.'
         """
-        ratio = self.sizes[-1] / self.sizes[0]
+        i, o, made = self.sizes[0], self.sizes[-1], self.scale * self.sizes[0]
         text = f"All layers together enlarge {self.scale} time{'s' * (self.scale != 1)}"
-        if self.scale == ratio:
+        if made == o:
             text += ", the ratio of the sizes"
         else:
+            text += f", to {made}, and {f'crop {made - o}' if made > o else f'add {o - made}'}"
             far = three_digits(self.displacement)
-            text += f", for a ratio of {ratio:.3g}: the ends lie {far} px from their place"
+            text += f": the outermost pixels lie {far} px from their place" if i > 1 else ""
         return text + (f", shifted by {self.shift:g} px." if self.shift else ".")
 
 
@@ -163,13 +164,16 @@ def ladder(
 ) -> Ladder:
     """Return the best chain of layers from one size to another; the sizes between are free.
 
-    Where layers of ``stride`` alone are clean, as many as come nearest to the ratio of the sizes,
-    the chain has these, and layers of stride 1 where ``steps`` asks for more. Else strides near it,
-    or near the mean enlargement of a layer, may mend it. Best means, in this order: no layer of
-    the wrong scale; fewest uncovered pixels, uneven overlaps and shifts; the ends of the whole
-    nearest to their place; strides nearest to ``stride``; least work, the sum of output size times
-    taps per output pixel; then the smallest sizes and strides, from the last layer down. The cost
-    does not grow with the sizes, but with the number of layers.
+    Layers of ``stride`` alone, as many as come nearest to the ratio of the sizes, are taken where
+    they are clean and the edges of the picture lie within half a pixel of the first map, and an
+    eighth of the output, of their place; where ``steps`` asks for more, layers of stride 1 join
+    them. Else strides next to it, or next to the mean enlargement of a layer, may be better.
+
+    Best means, in this order: neither a layer nor the whole of the wrong scale; fewest uncovered
+    pixels, uneven overlaps and shifts; the edges of the whole nearest to their place; strides
+    nearest to ``stride``; least cropped and added again on the way; least work, the sum of output
+    size times taps per output pixel; then the smallest sizes and strides, from the last layer down.
+    The cost does not grow with the sizes, but with the number of layers.
 
     Args:
         in_size: Size one has, in pixels.
@@ -194,6 +198,10 @@ def ladder(
     n = None if steps is None else as_int("steps", steps)
     k = None if kernel_size is None else as_int("kernel_size", kernel_size)
     s, m = as_int("stride", stride), require_smoothness(smoothness)
+    if s == 1 and n is None and i != o:
+        raise ValueError(
+            f"stride=1 enlarges nothing, and {i} -> {o} does: pass steps, or stride=2."
+        )
     chain = climb(i, o, n, s, k, m)
     if chain is None:
         raise InfeasibleError(_unreached(i, o, n, s, k, m))
@@ -244,19 +252,24 @@ def _build(chain: Chain, n: int | None, s: int, k: int | None, m: int) -> Ladder
     solutions = tuple(best_solutions(i, o, k, each, 1, m=m)[0] for (i, o), each in pairs)
     if not (chain.wrong or chain.artifacts):
         return Ladder(solutions)
-    reasons = dict.fromkeys(reason for each in solutions for reason in _reasons(each))
+    reasons = dict.fromkeys(reason for each in solutions for reason in _reasons(each, m))
+    stretched = any(each.wrong_scale for each in solutions)
+    if chain.wrong and not stretched:
+        times = prod(chain.strides)
+        reasons[f"the whole enlarges {times} times, for a ratio of {o / i:.3g}"] = None
     text = f"Not clean: {'; '.join(reasons)}."
     options = [*_options(i, o, n, s, k, m)]
-    if chain.wrong:
+    if stretched:
         options.append(f"out_size={prod(chain.strides) * i}, resized to {o} behind it")
     return Ladder(solutions, text + (f" Clean instead: {' or '.join(options)}." if options else ""))
 
 
-def _reasons(solution: Solution) -> Iterator[str]:
+def _reasons(solution: Solution, m: int) -> Iterator[str]:
     """Say why a layer is not clean."""
     o, s, k = solution.out_size, solution.stride, solution.kernel_size
     if not solution.even and not solution.uncovered:
-        yield f"kernel_size={k} is no multiple of stride {s}"
+        hidden = f", which smoothness={m} hides in flat regions but not in texture" if m else ""
+        yield f"kernel_size={k} is no multiple of stride {s}{hidden}"
     if solution.uncovered:
         yield f"kernel_size={k} leaves pixels between strides of {s} uncovered"
     if solution.shift:
@@ -271,6 +284,7 @@ def _options(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> It
     changes: list[tuple[str, tuple[int, int, int | None, int | None]]] = []
     if k is not None:
         changes.append(("kernel_size unpinned", (i, o, n, None)))
+        changes += [(f"kernel_size={each}", (i, o, n, each)) for each in (k + 1, k - 1) if each]
     if n is not None:
         changes.append((f"steps={number + 1}", (i, o, number + 1, k)))
     changes += [(f"out_size={o + far}", (i, o + far, n, k)) for far in _NEARBY if o + far >= i]
