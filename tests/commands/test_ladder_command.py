@@ -26,6 +26,7 @@ def test_the_code_makes_layers_of_these_sizes(words, sizes, capsys):
     status, out, err = answer(capsys, *words)
     assert (status, err) == (0, "")
     code = out[out.rindex("\n\nfrom ") :]
+    assert "padding=0" not in code
     scope = {}
     exec(code, scope)
     layers, (first, last) = scope["layers"], sizes

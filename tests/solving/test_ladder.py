@@ -196,6 +196,9 @@ def test_what_cannot_be_clean_tells_why_and_what_would_be():
     assert "no strides near 2 enlarge by 1.5" in wrong.artifacts
     assert "out_size=256, resized to 192 behind it" in wrong.artifacts
     assert ladder(128, 256).artifacts is None
+    forced = ladder(2, 3, kernel_size=2, steps=5)
+    assert "the whole enlarges 16 times, for a ratio of 1.5" in forced.artifacts
+    assert ladder(4, 4, stride=1).artifacts is ladder(4, 4, steps=3, stride=1).artifacts is None
     uneven = ladder(7, 28, kernel_size=3, steps=2)
     assert "kernel_size" in uneven.artifacts
     assert "kernel_size unpinned (7 -> 14 -> 28)" in uneven.artifacts
@@ -233,6 +236,7 @@ def test_a_kernel_that_does_not_reach_says_what_does():
     ({"in_size": 7, "out_size": 28.0}, TypeError, "out_size must be an int, got 28.0"),
     ({"in_size": 7, "out_size": 28, "steps": 0}, ValueError, "steps must be at least 1, got 0"),
     ({"in_size": 7, "out_size": 28, "stride": True}, TypeError, "stride must be an int, got True"),
+    ({"in_size": 7, "out_size": 28, "stride": 1}, ValueError, "stride=1 enlarges nothing, .*steps"),
     ({"in_size": 7, "out_size": 28, "smoothness": 3}, ValueError, "smoothness must be 0, 1 or 2"),
 ])  # fmt: skip
 def test_wrong_arguments_are_named(arguments, error, words):
@@ -323,5 +327,6 @@ def test_no_chain_is_named_in_place_of_a_layer_where_none_is_clean():
     wrong = best_solutions(1000, 1501, None, 2, 1)[0]
     assert wrong.output_padding
     assert sizes_instead(wrong) == ()
+    assert sizes_instead(best_solutions(16, 23, None, 2, 1)[0]) == ()  # Two are of a wrong scale.
     assert sizes_instead(Solution(7, 14, 2, 2)) == ()
     assert sizes_instead(best_solutions(7, 15, 5, 2, 2)[0]) == ()

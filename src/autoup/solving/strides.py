@@ -58,7 +58,7 @@ def sets_of_strides(i: int, o: int, n: int | None, s: int) -> list[Strides]:
         found.update(combinations_with_replacement(_near(mean), steps))
         for ratio in (o // i, -(-o // i)):
             found.update(_factors(ratio, steps, -(-mean // 2), 2 * mean))
-    for steps in range(1, asked + 2) if n is None else ():
+    for steps in range(1, asked + 1) if n is None else ():
         found.update(combinations_with_replacement(_near(s), steps))
     return sorted(found)
 
