@@ -69,8 +69,13 @@ def best_keys(o, strides, unit):
     return np.where((artifacts < 0) | (above == NONE), NONE, key + above).min(1)
 
 
+def worth(chain):
+    """Return what a chain of ``climb`` is worth, its work without a unit."""
+    return (*chain[:5], Fraction(chain.work, chain.unit))
+
+
 def best_chain(i, o, tuples, s):
-    """Return what the best chain with one of these tuples of strides is worth, as in ``climb``."""
+    """Return what the best chain with one of these tuples of strides is worth; see ``worth``."""
     found = []
     for strides in tuples:
         unit, scale = lcm(*strides), prod(strides)
@@ -81,9 +86,9 @@ def best_chain(i, o, tuples, s):
         rest, moved = divmod(rest, _MOVED)
         artifacts, shift = divmod(rest, _SHIFT)
         wrong = _is_wrong(i, o, strides)
-        edge = Fraction(abs(scale * i - o), 2) + Fraction(shift, 2)
+        edges = abs(scale * i - o) + shift
         away = sum(abs(each - s) for each in strides)
-        found.append((wrong, artifacts, edge, away, moved, Fraction(work, unit)))
+        found.append((wrong, artifacts, edges, away, moved, Fraction(work, unit)))
     return min(found, default=None)
 
 
@@ -94,24 +99,24 @@ def _is_wrong(i, o, strides):
 
 
 def every_chain(i, o, tuples, s):
-    """Yield every chain with these strides, as ``climb`` returns the best of them."""
+    """Yield what every chain with these strides is worth, with its sizes and strides."""
     for strides in tuples:
         for between in product(range(i, o + 1), repeat=len(strides) - 1):
             sizes = (i, *between, o)
             layers = [layer(*each) for each in zip(sizes, sizes[1:], strides, strict=False)]
             if None in layers:
                 continue
-            edge = moved = work = 0
+            edges = moved = work = 0
             for n, (_, extra, kernel) in enumerate(layers):
                 behind = prod(strides[n + 1 :])
-                edge += Fraction(extra * behind, 2)
+                edges += extra * behind
                 moved += abs(strides[n] * sizes[n] - sizes[n + 1]) * behind
                 work += Fraction(sizes[n + 1] * kernel, strides[n])
             scale = prod(strides)
             yield (
                 _is_wrong(i, o, strides),
                 sum(each[0] for each in layers),
-                edge + Fraction(abs(scale * i - o), 2),
+                edges + abs(scale * i - o),
                 sum(abs(each - s) for each in strides),
                 moved,
                 work,

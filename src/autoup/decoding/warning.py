@@ -55,7 +55,7 @@ def warn_of_artifacts(
     table = "\n".join(lay_out(rows))
     warn(
         f"mirror_decoder: {len(flawed)} of {len(layers)} transposed convolutions are not clean.\n"
-        f"{table}\n{' '.join(filter(None, (_describe(drifts), advice, _chains(flawed))))}".rstrip()
+        f"{table}\n{' '.join(filter(None, (_describe(drifts), _chains(flawed), advice)))}".rstrip()
     )
 
 

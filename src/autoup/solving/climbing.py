@@ -16,7 +16,6 @@ comes before what is found is left out:
 """
 
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import lru_cache
 from math import lcm, prod
 from typing import NamedTuple
@@ -31,22 +30,24 @@ class Chain(NamedTuple):
     Args:
         wrong: Whether a layer has the wrong scale, or the whole.
         artifacts: Uncovered pixels, uneven overlap and shifts, each counted once a layer.
-        edge: How far the edge that lies furthest is from its place, in output pixels.
+        edges: How far the edge that lies furthest is from its place, in halves of an output pixel.
         away: Sum of the distances of the strides from the one asked for.
         moved: Pixels that layers crop or add at both ends, each as large as it is in the output.
-        work: Sum over the layers of output size times taps per output pixel.
+        work: Sum over the layers of output size times taps per output pixel, times ``unit``.
         sizes: From the last to the first.
         strides: From the last to the first.
+        unit: What all strides that the chain might have had divide.
     """
 
     wrong: bool
     artifacts: int
-    edge: Fraction
+    edges: int
     away: int
     moved: int
-    work: Fraction
+    work: int
     sizes: tuple[int, ...]
     strides: Strides
+    unit: int
 
 
 class _Way(NamedTuple):
@@ -55,7 +56,7 @@ class _Way(NamedTuple):
     artifacts: int
     shift: int  # Twice that of the output, in pixels.
     moved: int
-    work: int  # Times what all strides of the set divide.
+    work: int  # As in Chain.
     sizes: tuple[int, ...]
     strides: Strides
 
@@ -85,28 +86,27 @@ def climb(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> Chain
         (218, 110, 56, 28, 14, 7)
     """
     if strides := first_choice(i, o, n, s):
-        best = _order(i, o, strides, s, k, m)
+        best = _order(i, o, strides, s, k, m, lcm(*strides))
         if best and not best.artifacts and not best.wrong:
             return best
     best, sets = None, sets_of_strides(i, o, n, s)
+    unit = lcm(*(stride for each in sets for stride in each))
     for bound, strides in sorted((_bound(i, o, each, s, k), each) for each in sets):
         if best and best[:4] < bound:
             break
-        found = _order(i, o, strides, s, k, m)
+        found = _order(i, o, strides, s, k, m, unit)
         best = min(filter(None, (best, found)), default=None)
     if best:
         return best
-    stretched = (chain for each in sets for chain in _stretch(i, o, each, s, k, m))
+    stretched = (chain for each in sets for chain in _stretch(i, o, each, s, k, m, unit))
     return min(stretched, default=None)
 
 
-def _bound(
-    i: int, o: int, strides: Strides, s: int, k: int | None
-) -> tuple[bool, int, Fraction, int]:
+def _bound(i: int, o: int, strides: Strides, s: int, k: int | None) -> tuple[bool, int, int, int]:
     """Return what no chain of these strides comes before."""
     uneven = sum(k % each > 0 for each in strides) if k else 0
     wrong = is_wrong(i, o, strides)
-    return wrong, uneven, Fraction(abs(prod(strides) * i - o), 2), _away(strides, s)
+    return wrong, uneven, abs(prod(strides) * i - o), _away(strides, s)
 
 
 def is_wrong(i: int, o: int, strides: Strides) -> bool:
@@ -126,9 +126,11 @@ def _away(strides: Strides, s: int) -> int:
     return sum(abs(each - s) for each in strides)
 
 
-def _order(i: int, o: int, strides: Strides, s: int, k: int | None, m: int) -> Chain | None:
+def _order(
+    i: int, o: int, strides: Strides, s: int, k: int | None, m: int, unit: int
+) -> Chain | None:
     """Return the best chain of these strides, in any order, at the right scale; None without."""
-    unit, kinds = lcm(*strides), sorted({*strides})
+    kinds = sorted({*strides})
     ways = {(strides, o): _Way(0, 0, 0, 0, (o,), ())}  # By the strides that are left, and the size.
     for left in range(len(strides), 0, -1):
         longer: dict[tuple[Strides, int], _Way] = {}
@@ -152,18 +154,20 @@ def _close(i: int, o: int, way: _Way, s: int, unit: int, wrong: bool = False) ->
     return Chain(
         wrong or is_wrong(i, o, way.strides),
         way.artifacts,
-        Fraction(abs(scale * i - o) + way.shift, 2),
+        abs(scale * i - o) + way.shift,
         _away(way.strides, s),
         way.moved,
-        Fraction(way.work, unit),
+        way.work,
         way.sizes,
         way.strides,
+        unit,
     )
 
 
-def _stretch(i: int, o: int, strides: Strides, s: int, k: int | None, m: int) -> Iterator[Chain]:
+def _stretch(
+    i: int, o: int, strides: Strides, s: int, k: int | None, m: int, unit: int
+) -> Iterator[Chain]:
     """Yield chains of exact multiples, ascending, whose last layer has the wrong scale."""
-    unit = lcm(*strides)
     for last in {*strides}:
         rest = [*strides]
         rest.remove(last)
