@@ -59,3 +59,12 @@ def test_what_cannot_be_is_told(words, told, capsys):
     status, out, err = answer(capsys, *words)
     assert (status, out) == (2, "")
     assert told in err
+
+
+def test_the_layers_have_the_strides_of_the_ladder(capsys):
+    chain = autoup.ladder(12, 23, steps=1, smoothness=1)
+    assert chain.strides != autoup.AutoConvTranspose1d(1, 1, 12, 22).stride
+    _, out, _ = answer(capsys, "12", "23", "--steps", "1", "--smoothness", "1")
+    scope = {}
+    exec(out[out.rindex("\n\nfrom ") :], scope)
+    assert scope["layers"][0].stride == chain.strides
