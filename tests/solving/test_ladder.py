@@ -329,3 +329,16 @@ def test_no_chain_is_named_in_place_of_a_layer_where_none_is_clean():
     assert sizes_instead(best_solutions(16, 23, None, 2, 1)[0]) == ()  # Two are of a wrong scale.
     assert sizes_instead(Solution(7, 14, 2, 2)) == ()
     assert sizes_instead(best_solutions(7, 15, 5, 2, 2)[0]) == ()
+
+
+def test_a_size_to_resize_from_is_clean_itself():
+    told = 0
+    for i, o, k in product(range(10, 40, 3), range(20, 60, 2), (None, 4, 6, 9)):
+        try:
+            found = ladder(i, o, kernel_size=k).artifacts if o >= i else None
+        except InfeasibleError:
+            continue
+        for size in re.findall(r"out_size=(\d+), resized", found or ""):
+            assert ladder(i, int(size), kernel_size=k).artifacts is None
+            told += 1
+    assert told > 5

@@ -1,6 +1,5 @@
 """Build a decoder from two sizes: its first map and its output, with no encoder to mirror."""
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import deepcopy
@@ -17,7 +16,7 @@ from autoup.decoding.borders import CONV, build_continued, continue_both
 from autoup.decoding.builders import Settings, build_norm
 from autoup.decoding.known import ACTIVATIONS
 from autoup.decoding.residuals import start_at_zero
-from autoup.errors import ArtifactWarning, warn
+from autoup.errors import warn
 from autoup.layers.residual import Residual
 from autoup.solving.flaws import AXES
 from autoup.solving.ladders import Ladder, ladders
@@ -117,7 +116,7 @@ def decoder(
     check_choice("init", init, INITS)
     check_choice("padding_mode", padding_mode, _MODES)
     axes = _read_axes(in_size, out_size, steps, stride, kernel_size, require_smoothness(smoothness))
-    kinds = Kinds(
+    materials = Materials(
         len(axes),
         _read_norm(norm),
         _read_activation("activation", activation),
@@ -127,7 +126,7 @@ def decoder(
     )
     channels = [as_int("in_channels", in_channels), as_int("out_channels", out_channels)]
     channels[1:1] = _read_widths(widths, channels[0], len(axes[0].solutions))
-    children = _build(kinds, axes, channels, latent, residual)
+    children = _build(materials, axes, channels, latent, residual)
     if output_activation is not None:
         children |= {"output_activation": _read_activation("output_activation", output_activation)}
     _warn(axes)
@@ -135,7 +134,7 @@ def decoder(
 
 
 @dataclass(frozen=True, slots=True)
-class Kinds:
+class Materials:
     """What a decoder is made of.
 
     Args:
@@ -205,7 +204,7 @@ class Kinds:
 
 
 def _build(
-    kinds: Kinds,
+    materials: Materials,
     axes: Sequence[Ladder],
     channels: Sequence[int],
     latent: int | None,
@@ -216,22 +215,21 @@ def _build(
     children: OrderedDict[str, nn.Module] = OrderedDict()
     if latent is not None:
         size = [axis.in_size for axis in layers[0]]
-        children |= kinds.project(as_int("latent", latent), channels[0], size) | kinds.behind(
-            0, channels[0]
-        )
-    with warnings.catch_warnings(action="ignore", category=ArtifactWarning):
-        for number, solutions in enumerate(layers, 1):
-            before, after, is_last = *channels[number - 1 : number + 1], number == len(layers)
-            bias = is_last or kinds.norm is None
-            made = kinds.up(before, after, solutions, bias=bias)
-            children |= {f"{word}{number}": each for word, each in made.items()}
-            if not is_last:
-                children |= kinds.behind(number, after)
-                if residual:
-                    children[f"residual{number}"] = kinds.residual(after)
-            elif kinds.norm and kinds.options["init"] != "torch":
-                with torch.no_grad():
-                    made["up"].weight.mul_(_SMALL)
+        children |= materials.project(
+            as_int("latent", latent), channels[0], size
+        ) | materials.behind(0, channels[0])
+    for number, solutions in enumerate(layers, 1):
+        before, after, is_last = *channels[number - 1 : number + 1], number == len(layers)
+        bias = is_last or materials.norm is None
+        made = materials.up(before, after, solutions, bias=bias)
+        children |= {f"{word}{number}": each for word, each in made.items()}
+        if not is_last:
+            children |= materials.behind(number, after)
+            if residual:
+                children[f"residual{number}"] = materials.residual(after)
+        elif materials.norm and materials.options["init"] != "torch":
+            with torch.no_grad():
+                made["up"].weight.mul_(_SMALL)
     return children
 
 

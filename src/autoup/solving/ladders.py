@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import TypeGuard
 
 from autoup.checks import as_int, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
@@ -240,17 +241,15 @@ def _axis(name: str, i: int, o: int, s: int, k: int | None, n: int | None, m: in
     """Return the ladder of one axis, whose name errors have in front."""
     try:
         return ladder(i, o, steps=n, stride=s, kernel_size=k, smoothness=m)
-    except InfeasibleError as error:
-        raise InfeasibleError(f"{name}: {error}") from None
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _build(chain: Chain, n: int | None, s: int, k: int | None, m: int) -> Ladder:
     i, o = chain.sizes[-1], chain.sizes[0]
     pairs = zip(pairwise(chain.sizes[::-1]), chain.strides[::-1], strict=True)
     solutions = tuple(best_solutions(i, o, k, each, 1, m=m)[0] for (i, o), each in pairs)
-    if not (chain.wrong or chain.artifacts):
+    if _is_clean(chain):
         return Ladder(solutions)
     reasons = dict.fromkeys(reason for each in solutions for reason in _reasons(each, m))
     stretched = any(each.wrong_scale for each in solutions)
@@ -259,8 +258,9 @@ def _build(chain: Chain, n: int | None, s: int, k: int | None, m: int) -> Ladder
         reasons[f"the whole enlarges {times} times, for a ratio of {o / i:.3g}"] = None
     text = f"Not clean: {'; '.join(reasons)}."
     options = [*_options(i, o, n, s, k, m)]
-    if stretched:
-        options.append(f"out_size={prod(chain.strides) * i}, resized to {o} behind it")
+    size = prod(chain.strides) * i
+    if stretched and _is_clean(climb(i, size, n, s, k, m)):
+        options.append(f"out_size={size}, resized to {o} behind it")
     return Ladder(solutions, text + (f" Clean instead: {' or '.join(options)}." if options else ""))
 
 
@@ -291,15 +291,20 @@ def _options(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> It
     sizes = 0
     for text, (start, end, steps, kernel) in changes:
         found = climb(start, end, steps, s, kernel, m) if sizes < len(_NEARBY) / 2 else None
-        if found and not (found.wrong or found.artifacts):
+        if _is_clean(found):
             sizes += end != o
             yield f"{text} ({_arrows(found.sizes[::-1])})"
+
+
+def _is_clean(chain: Chain | None) -> TypeGuard[Chain]:
+    return chain is not None and not chain.wrong and not chain.artifacts
 
 
 def _unreached(i: int, o: int, n: int | None, s: int, k: int | None, m: int) -> str:
     """Say what was asked, and what reaches it instead, each tried."""
     number = n or steps_for(i, o, s)
-    text = f"{i} -> {o} cannot be reached in {number} step{'s' * (number != 1)}"
+    count = f"{number} step{'s' * (number != 1)}" if n else f"at most {number + 1} steps"
+    text = f"{i} -> {o} cannot be reached in {count}"
     text += f" of kernel_size={k}" + (f" with smoothness={m}" if m else "")
     kernels = (each for each in range((k or 1) + 1, _LARGEST) if climb(i, o, n, s, each, m))
     steps = (each for each in range(number + 1, number + _MOST) if climb(i, o, each, s, k, m))
