@@ -1,5 +1,6 @@
 """What makes a test the same on any worker, in any order."""
 
+import doctest
 import os
 import tempfile
 
@@ -10,6 +11,18 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREAD
     os.environ[name] = "1"
 # Where matplotlib keeps what it knows of fonts: found out once, not in every example.
 os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "autoup-matplotlib"))
+
+
+def pytest_configure(config):
+    """Take what other versions of PyTorch say for what it is."""
+    from support import versions
+
+    for each in versions.filters():
+        config.addinivalue_line("filterwarnings", each)
+    check = doctest.OutputChecker.check_output
+    doctest.OutputChecker.check_output = lambda self, want, got, flags: check(
+        self, versions.without_newer_words(want), got, flags
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 BENCHMARKS = ROOT / "benchmarks"
-COMPILER = "ignore:`torch.jit:DeprecationWarning"  # What torch.compile says of itself.
+COMPILER = "ignore:`torch.jit"  # What torch.compile says of itself.
 SMALL = {
     "quickstart.py": [],
     "torchinfo_summary.py": [],

@@ -679,7 +679,7 @@ FORMULAS = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_formula_is_copied_saved_and_scripted(name):
     formula, x = FORMULAS[name](), torch.randn(2, 8, 3, 3)

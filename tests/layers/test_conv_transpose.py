@@ -275,7 +275,7 @@ def test_exports_as_one_transposed_convolution():
     assert calls == ["aten.conv_transpose2d.input"]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_scripts_and_traces_like_the_plain_layer(mirrored):
     if mirrored:

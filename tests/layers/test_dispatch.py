@@ -101,7 +101,7 @@ def test_the_gradients_of_every_way_are_those_of_pytorch(dims, low):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("low", [False, True])
 @pytest.mark.parametrize("dims", [1, 2])
 def test_every_way_has_second_and_forward_derivatives(dims, low):
@@ -274,7 +274,7 @@ def test_graphs_show_one_transposed_convolution():
     assert calls == ["aten.conv_transpose2d.input"]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_traces_show_the_graph_of_the_plain_layer():
     layer, x = AutoConvTranspose2d(32, 1, 64, 128), torch.randn(4, 32, 64, 64)
     kinds = [

@@ -379,8 +379,7 @@ def test_is_traced_by_symbols(dims, kernel, stride, m):
     assert torch.allclose(traced(x), layer(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_scripts_as_the_baked_layer():
     layer = AutoConvTranspose2d(4, 2, 5, 10, smoothness=1, init="torch")
     x = torch.randn(2, 4, 5, 5)

@@ -29,7 +29,7 @@ from autoup.checks import INITS
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Complex modules are a new feature:UserWarning"),
     pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),  # torch's forward mode
+    pytest.mark.filterwarnings("ignore:.*torch.jit"),  # torch's forward mode
 ]
 DOUBLES = [torch.float64, torch.complex128]
 # A dilation that shares a factor with the stride leaves phases without taps: always a grid.

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 import autoup
 from autoup import repair
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
 
 class Up(nn.Module):

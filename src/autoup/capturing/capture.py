@@ -18,6 +18,7 @@ from autoup.errors import first_line
 from autoup.inspecting.copies import attempt, check_module, tensors_of
 from autoup.inspecting.modules import modules_by_path
 from autoup.inspecting.runs import InputSizes, place, quiet, shown
+from autoup.versions import drop_whole_slices, is_autocast_enabled
 
 Output = int | str | Callable[[Any], Any] | None
 
@@ -132,6 +133,7 @@ def _export(
             if _fix_integers(twin):
                 return export(twin)
             raise ValueError(_DEPENDS.format(""))
+        drop_whole_slices(program.graph)
         return program
 
     def act(twin: nn.Module) -> torch.export.ExportedProgram:
@@ -145,8 +147,7 @@ def _export(
 def _without_autocast(example: torch.Tensor) -> AbstractContextManager[Any]:
     """Keep the dtypes of the encoder, wherever it is captured."""
     kind = example.device.type
-    is_available = torch.amp.is_autocast_available(kind)
-    return torch.autocast(kind, enabled=False) if is_available else nullcontext()
+    return torch.autocast(kind, enabled=False) if is_autocast_enabled(kind) else nullcontext()
 
 
 def _is_open(node: torch.fx.Node) -> bool:

@@ -47,22 +47,29 @@ def plain_name(node: Node) -> str:
 
 
 def argument(node: Node, position: int, name: str, default: Any) -> Any:
-    """Return an argument of an operator, given by position or by name, or its default."""
+    """Return an argument of an operator, given by position or by name, or its default.
+
+    That of the operator counts, and what is given here where it has none. Graphs hold defaults, or
+    leave them out, as the version of PyTorch has it.
+    """
     if len(node.args) > position:
         return node.args[position]
-    return node.kwargs.get(name, default)
+    if name in node.kwargs:
+        return node.kwargs[name]
+    return _defaults_of(node).get(name, default)
 
 
 def arguments_of(node: Node) -> dict[str, Any]:
     """Return the arguments of an operator by their names, those that are left out as well."""
     schema = getattr(node.target, "_schema", None)
-    known: dict[str, Any] = {}
-    for place, each in enumerate(schema.arguments if schema is not None else ()):
-        if each.has_default_value():
-            known[each.name] = each.default_value
-        if place < len(node.args):
-            known[each.name] = node.args[place]
-    return known | node.kwargs
+    names = [each.name for each in schema.arguments] if schema is not None else ()
+    return _defaults_of(node) | dict(zip(names, node.args, strict=False)) | node.kwargs
+
+
+def _defaults_of(node: Node) -> dict[str, Any]:
+    schema = getattr(node.target, "_schema", None)
+    known = schema.arguments if schema is not None else ()
+    return {each.name: each.default_value for each in known if each.has_default_value()}
 
 
 def order_of(node: Node, ndim: int) -> tuple[int, ...] | None:

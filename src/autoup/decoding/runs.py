@@ -17,13 +17,14 @@ from autoup.capturing.layouts import CHANNEL
 from autoup.capturing.operators import IDENTITIES, RESHAPES, VIEWS, argument, name_of, plain_name
 from autoup.capturing.steps import Graph, Point, Step
 from autoup.decoding.evaluating import constant, tags_of
+from autoup.versions import UNTAGGED
 
 if TYPE_CHECKING:
     from fractions import Fraction  # Loads what few need.
 
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "poisson", "uniform", "exponential")
 # Those that PyTorch does not mark so.
-_POINTWISE = frozenset((
+_POINTWISE = UNTAGGED | frozenset((
     "absolute", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "conj",
     "divide", "fix", "floor_divide", "full_like", "greater", "greater_equal", "hardswish", "less",
     "less_equal", "log_sigmoid", "masked_fill", "multiply", "negative", "not_equal", "ones_like",

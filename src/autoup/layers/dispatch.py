@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup.layers.subpixel import FEW, Geometry, is_subpixel, subpixel
+from autoup.versions import is_exporting
 
 _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -54,7 +55,7 @@ def _choose(
     """Return whether to compute it by ``subpixel``, and whether with the Function below."""
     if type(input) is not Tensor or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         return False, False
-    if torch.compiler.is_exporting():  # Before a size is asked for, which would bind the graph.
+    if is_exporting():  # Before a size is asked for, which would bind the graph.
         return False, False
     if input.ndim != len(geometry.stride) + 2 or input.shape[1] != weight.shape[0]:
         return False, False

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from autoup.kernels import join_phases, split_phases
+from autoup.versions import is_autocast_enabled
 
 # PyTorch leaves linalg without types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -73,7 +74,7 @@ def project(weight: Tensor, kernel_size: Sequence[int], projectors: Sequence[Ten
     if not isinstance(weight, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
         return _project(weight, kernel_size, projectors)
     kind = weight.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+    if is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):
             kernel = _project(weight, kernel_size, projectors)
     else:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup.layers.conv_transpose import AutoConvTransposeNd
+from autoup.versions import is_known
 
 Sizes = Sequence[int]
 
@@ -173,6 +174,4 @@ def _is_known(size: int, wanted: int) -> bool:
         return False
     if not torch.compiler.is_compiling():
         return size == wanted
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return statically_known_true(size == wanted)
+    return is_known(size == wanted)
