@@ -10,6 +10,7 @@ UNTAGGED = frozenset(
     ("celu", "elu", "hardsigmoid", "hardtanh", "ldexp", "leaky_relu", "selu")
 )  # fmt: skip
 
+_TELLS = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 _NEVER_KNOWN = torch.__version__ < "2.8"  # By its numbers: PyTorch's own kind of string.
 
 
@@ -22,8 +23,7 @@ def is_exporting() -> bool:
         >>> is_exporting()
         False
     """
-    told = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
-    return told()
+    return _TELLS()
 
 
 def is_autocast_enabled(kind: str) -> bool:
@@ -56,8 +56,10 @@ def is_known(condition: Any) -> bool:
     """
     if _NEVER_KNOWN and torch.compiler.is_dynamo_compiling():
         return False
-    from torch.fx.experimental.symbolic_shapes import statically_known_true  # Loads sympy.
-
+    try:
+        from torch.fx.experimental.symbolic_shapes import statically_known_true  # Loads sympy.
+    except ImportError:
+        return condition is True
     return statically_known_true(condition)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch.fx import Node
 
+from autoup.internals import MISSING, parameters_of
+
 VIEWS = frozenset((
     "alias", "chunk", "detach", "diagonal", "expand", "flatten", "getitem", "movedim", "narrow",
     "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "swapaxes",
@@ -61,15 +63,13 @@ def argument(node: Node, position: int, name: str, default: Any) -> Any:
 
 def arguments_of(node: Node) -> dict[str, Any]:
     """Return the arguments of an operator by their names, those that are left out as well."""
-    schema = getattr(node.target, "_schema", None)
-    names = [each.name for each in schema.arguments] if schema is not None else ()
+    names = parameters_of(node.target)
     return _defaults_of(node) | dict(zip(names, node.args, strict=False)) | node.kwargs
 
 
 def _defaults_of(node: Node) -> dict[str, Any]:
-    schema = getattr(node.target, "_schema", None)
-    known = schema.arguments if schema is not None else ()
-    return {each.name: each.default_value for each in known if each.has_default_value()}
+    known = parameters_of(node.target).items()
+    return {name: default for name, default in known if default is not MISSING}
 
 
 def order_of(node: Node, ndim: int) -> tuple[int, ...] | None:

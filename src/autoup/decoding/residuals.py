@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
-from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
 from autoup.capturing.operators import Norm
 from autoup.decoding.borders import Layers
@@ -22,11 +20,14 @@ from autoup.decoding.inverses import as_map, read_map
 from autoup.decoding.padding import borders_of
 from autoup.decoding.parts import WEIGHTED, Part
 from autoup.decoding.shapes import shape_made
+from autoup.inspecting.sites import CONV, NORM, TRANSPOSED
 from autoup.layers.conv_transpose import AutoConvTransposeNd
 from autoup.layers.residual import Residual
 
 Assemble = Callable[[Part, Sequence[Part], Settings], nn.Sequential]
-_WEIGHTED = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, _ConvNd, nn.Linear)
+_INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_NORM = (*NORM, *_INSTANCE, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+_WEIGHTED = (*_NORM, *CONV, *TRANSPOSED, nn.Linear)
 
 
 def undo_residual(part: Part, settings: Settings, assemble: Assemble) -> Residual:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
-from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
+
+from autoup.inspecting.sites import CONV, TRANSPOSED
 
 
 def shape_made(
@@ -31,7 +32,7 @@ def shape_made(
         for name, each in [*layers.named_parameters(), *layers.named_buffers()]
     }
     dtype = dtype or next((each.dtype for each in tensors.values()), None)
-    convolutions = [each for each in layers.modules() if isinstance(each, _ConvNd)]
+    convolutions = [each for each in layers.modules() if isinstance(each, CONV + TRANSPOSED)]
     hooks = [each.register_forward_pre_hook(_check_channels) for each in convolutions]
     try:
         with torch.no_grad():

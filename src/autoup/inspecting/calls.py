@@ -15,6 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
+from autoup.internals import parameters_of
+
 _SIGNATURES = {
     "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups",
                        "dilation"),
@@ -182,11 +184,10 @@ def _bind(
     function: Any, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return arguments by name, an operator's by its schema; the input itself left out."""
-    schema = getattr(function, "_schema", None)
+    known = parameters_of(function)
     pads = names == _SIGNATURES["pad"]
-    if names and schema is not None:
-        found = [each.name for each in schema.arguments]
-        names = [_PARAMETERS.get(n, n) if pads or n == "self" else n for n in found]
+    if names and known:
+        names = [_PARAMETERS.get(n, n) if pads or n == "self" else n for n in known]
     given = dict(zip(names, args, strict=False)) | (dict(kwargs) if names else {})
     given.pop("input", None)
     return given

@@ -23,6 +23,7 @@ from autoup.inspecting.copies import tensors_of
 from autoup.inspecting.modules import modules_by_path
 from autoup.inspecting.playback import slots_of
 from autoup.inspecting.runs import leaves
+from autoup.internals import is_fake, with_numbers
 
 # What enlarges by its name, and would be seen by no other.
 ENLARGING = ("conv_transpose", "interpolate", "adaptive_pool", "pixel_shuffle", "max_unpool",
@@ -148,15 +149,13 @@ class Recorder:
 
         Parameters are the user's own: what writes into one is not run.
         """
-        from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
-
         tensors = [*leaves([args, kwargs])]
-        if slots_of(inputs) or any(isinstance(each, FakeTensor) for each in tensors):
+        if slots_of(inputs) or any(map(is_fake, tensors)):
             return nullcontext()
         if _writes(function, kwargs) and any(map(self._is_parameter, tensors)):
             self.writes = True
             return nullcontext()
-        return unset_fake_temporarily()
+        return with_numbers()
 
     def _is_parameter(self, tensor: Tensor) -> bool:
         return _memory_of(tensor) in self._parameters

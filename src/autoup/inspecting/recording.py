@@ -21,7 +21,6 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.random import fork_rng
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoup.errors import first_line
 from autoup.inspecting.calls import Call
@@ -34,8 +33,8 @@ from autoup.inspecting.runs import (
     place,
     quiet,
     shown,
-    without_numbers,
 )
+from autoup.internals import DispatchMode, has_fake_tensors, without_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def record(model: nn.Module, sizes: InputSizes) -> Recording:
         >>> [call.name for call in record(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),)).calls]
         ['conv']
     """
-    if dtype_and_device(model)[1].type != "meta":
+    if dtype_and_device(model)[1].type != "meta" and has_fake_tensors():
         try:
             shared = [*model.parameters()]
             return attempt(model, lambda twin: _record(twin, sizes, real=False), shared, "model")
@@ -129,7 +128,7 @@ class _Functions(TorchFunctionMode):
         return self._recorder.follow(func, args, kwargs or {})
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(DispatchMode):
     """Sees the operators that PyTorch runs."""
 
     def __init__(self, recorder: Recorder) -> None:

@@ -23,6 +23,7 @@ from torch.random import fork_rng
 from autoup.checks import as_int
 from autoup.errors import PACKAGE
 from autoup.inspecting.copies import attempt
+from autoup.internals import has_fake_tensors, without_numbers
 
 InputSizes = tuple[tuple[int, ...], ...]
 
@@ -110,7 +111,8 @@ def shapes(model: nn.Module, sizes: InputSizes, *, numbers: bool) -> list[tuple[
     Args:
         model: Of which a copy runs.
         sizes: Of its inputs.
-        numbers: Whether it runs on real tensors; otherwise on fake ones, without arithmetic.
+        numbers: Whether it runs on real tensors; otherwise on fake ones, without arithmetic, where
+            PyTorch has them.
 
     Example:
         >>> shapes(nn.Conv2d(1, 8, 3), ((1, 1, 9, 9),), numbers=False)
@@ -120,30 +122,13 @@ def shapes(model: nn.Module, sizes: InputSizes, *, numbers: bool) -> list[tuple[
 
     def act(twin: nn.Module) -> list[tuple[int, ...]]:
         with ExitStack() as stack:
-            if not numbers and device.type != "meta":
+            if not numbers and device.type != "meta" and has_fake_tensors():
                 stack.enter_context(without_numbers())
             inputs = [torch.zeros(size, dtype=dtype, device=device) for size in sizes]
             return [tuple(each.shape) for each in leaves(twin(*inputs))]
 
     with quiet(), fork_rng(devices=[]), torch.no_grad():
         return attempt(model, act, [*model.parameters()], "model")
-
-
-@contextmanager
-def without_numbers() -> Generator[None]:
-    """Make tensors that have shapes and no numbers.
-
-    Libraries that ask hear that they are being exported, so that they keep none in their caches.
-    """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # Loads much that few need.
-
-    before = torch.compiler._is_compiling_flag  # pyright: ignore
-    torch.compiler._is_compiling_flag = True  # pyright: ignore
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield
-    finally:
-        torch.compiler._is_compiling_flag = before  # pyright: ignore
 
 
 def leaves(value: Any) -> Iterator[Tensor]:

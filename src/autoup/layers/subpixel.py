@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from autoup.internals import without_its_base
+
 FEW = 4  # Output channels of an image head: a vector register holds 8 or 16.
 
 _CONV: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -75,8 +77,8 @@ def subpixel(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
             made = made.narrow(axis, front, made.shape[axis] - front - back)
         made = made.clone(memory_format=torch.contiguous_format)
     made = made.movedim(-1, 1) if last else made
-    # Not as a view: those that a Function returns cannot be changed in place.
-    return torch.ops.aten._unsafe_view.default(made, made.shape)  # pyright: ignore[reportPrivateUsage]
+    # Those that a Function returns cannot be changed in place.
+    return without_its_base(made)
 
 
 def _at_low_resolution(

@@ -14,9 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from autoup.checks import shuffle_phases
 from autoup.inspecting.modules import kernel_in_use
-from autoup.inspecting.sites import CONV
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from autoup.inspecting.sites import CONV, TRANSPOSED
 
 
 def phase_spread(layer: nn.Module) -> float:
@@ -55,7 +53,7 @@ def phase_spread(layer: nn.Module) -> float:
         True
     """
     _refuse_lazy("layer", layer)
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, TRANSPOSED):
         return kernel_spread(kernel_in_use(layer), layer.stride, layer.dilation)
     if isinstance(layer, nn.Sequential) and len(layer) in (2, 3):
         first, last = layer[0], layer[-1]

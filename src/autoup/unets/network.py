@@ -223,4 +223,4 @@ def _explain(skip: Skip, encoder: nn.Module, x: object) -> str:
 
 
 def _is_compiled(module: Any) -> bool:
-    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
