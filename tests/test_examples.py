@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support import versions
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,7 @@ def grouped(names):
 
 def run(name, *arguments, cwd, folder=EXAMPLES):
     return subprocess.run(
-        [sys.executable, "-W", "error", "-W", COMPILER, folder / name, *arguments],
+        [sys.executable, "-W", "error", "-W", COMPILER, *versions.FLAGS, folder / name, *arguments],
         cwd=cwd,
         env={**os.environ},
         capture_output=True,

@@ -68,11 +68,11 @@ def lecun_uniform_(
         # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
         drawn = weight.new_empty((1, *weight.shape)).uniform_(-bound, bound, generator=generator)
         if grid < 1:
-            whole: Tensor = getattr(drawn[0], "to_local", lambda: drawn[0])()
+            whole: Tensor = getattr(drawn, "to_local", lambda: drawn)()[0]
             wide = whole.to(torch.promote_types(whole.dtype, torch.float32))
             _damp_(wide, strides, 1 - grid)
             whole.copy_(wide)
-        return weight.copy_(drawn[0])
+        return weight.copy_(drawn.squeeze(0))
 
 
 def phase_equal_(

@@ -11,7 +11,7 @@ UNTAGGED = frozenset(
 )  # fmt: skip
 
 _TELLS = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
-_NEVER_KNOWN = torch.__version__ < "2.8"  # By its numbers: PyTorch's own kind of string.
+_ALWAYS_GUARDS = torch.__version__ < "2.8"  # By its numbers: PyTorch's own kind of string.
 
 
 def is_exporting() -> bool:
@@ -44,17 +44,29 @@ def is_autocast_enabled(kind: str) -> bool:
         return False
 
 
+def guards_sizes() -> bool:
+    """Whether what asks for a size is compiled anew for another answer, however it asks.
+
+    Up to 2.7 ``torch.compile`` does not read the function that asks without that, and ``F.pad``
+    asks whether it cuts.
+
+    Example:
+        >>> guards_sizes()
+        False
+    """
+    return _ALWAYS_GUARDS and torch.compiler.is_dynamo_compiling()
+
+
 def is_known(condition: Any) -> bool:
     """Whether a condition on sizes holds whatever they are, asked without leaving a guard.
 
-    Up to 2.7 ``torch.compile`` does not read the function that tells, and every condition counts as
-    unknown there.
+    Where that cannot be asked it counts as unknown.
 
     Example:
         >>> is_known(2 == 2)
         True
     """
-    if _NEVER_KNOWN and torch.compiler.is_dynamo_compiling():
+    if guards_sizes():
         return False
     try:
         from torch.fx.experimental.symbolic_shapes import statically_known_true  # Loads sympy.

@@ -77,6 +77,7 @@ compiled = torch.compile(Generator(), backend="eager")
 """
 FULL = """
 import resource, signal, sys
+import some_generators
 from autoup.__main__ import main
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

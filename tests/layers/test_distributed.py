@@ -288,8 +288,17 @@ def found(tmp_path_factory):
 def of(found, key):
     """Return the finding, or fail with the error of the processes."""
     if isinstance(found[key], str):
+        without_fsdp(found[key])
         pytest.fail(found[key])
     return found[key]
+
+
+def without_fsdp(said):
+    """Expect a failure where it is FSDP2's own: that of 2.6 runs on no CPU, whatever the layer."""
+    from support import versions  # Not where this file runs as a script.
+
+    if versions.TORCH < (2, 7) and "'Stream' object has no attribute 'record_event'" in said:
+        pytest.xfail("FSDP2 of PyTorch 2.6 needs an accelerator")
 
 
 def assert_near(actual, expected, tolerance):
@@ -380,8 +389,10 @@ def stopped(source, target, step):
 
 
 def alone(*command, cwd):
+    from support import versions
+
     return subprocess.run(
-        [sys.executable, "-W", "error", *map(str, command)],
+        [sys.executable, "-W", "error", *versions.FLAGS, *map(str, command)],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -422,6 +433,7 @@ def test_another_engine_and_then_another_number_of_processes_go_on(never_stopped
     sharded = launch(
         *TRAIN, folder, "--resume", "--engine", "fsdp", "--save-every", 1, cwd=tmp_path
     )
+    without_fsdp(sharded.stderr)
     assert_same(rows(sharded), rows(done), range(4, 7))
     folder = stopped(folder, tmp_path / "one", 5)
     one = alone(*TRAIN, folder, "--resume", cwd=tmp_path)

@@ -145,6 +145,7 @@ def compiles_once(model, x):
 
 
 def exports(model, x, *, free, strict=False):
+    torch.compiler.reset()  # Up to 2.6 it counts how often any module was exported.
     shapes = dynamic_shapes(x, free)
     program = torch.export.export(model, (x,), dynamic_shapes=shapes, strict=strict)
     calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]

@@ -154,7 +154,7 @@ other formats of that.
     def _hear(self, x: Tensor) -> list[Tensor]:
         """Run the encoder, and return its maps as batch, channels, space."""
         self._attach()
-        stash, heard = self._stash, Heard(len(self.skips) + 1)
+        stash, heard = self._stash, Heard()
         before, stash.heard = stash.heard, heard
         try:
             self.encoder(x)
@@ -162,9 +162,10 @@ other formats of that.
             stash.heard = before
         maps: list[Tensor] = []
         skips = (*self.skips, self.deepest)
-        for skip, each, tap in zip(skips, heard.maps, heard.taps, strict=True):
-            if tap is None:
+        for slot, skip in enumerate(skips):
+            if str(slot) not in heard.maps:
                 raise RuntimeError(_explain(skip, self.encoder, x))
+            each, tap = heard.maps[str(slot)]
             _check(skip, each, tap, heard.calls[tap.path, tap.is_output])
             maps.append(
                 each.permute(skip.order) if skip.order != tuple(sorted(skip.order)) else each

@@ -16,15 +16,14 @@ from torch import nn
 from autoup.capturing.taps import Tap, look_up
 from autoup.inspecting.copies import HOOKS
 
-Slots = Sequence[tuple[Tap, int]]
+Slots = Sequence[tuple[Tap, str]]  # By name: up to 2.7 compilers may leave a number open.
 
 
 class Heard:
-    """What is heard in one pass: a place for each map, and the calls of each module so far."""
+    """What is heard in one pass: each map with its tap, and the calls of each module so far."""
 
-    def __init__(self, size: int) -> None:
-        self.maps: list[Any] = [None] * size
-        self.taps: list[Tap | None] = [None] * size
+    def __init__(self) -> None:
+        self.maps: dict[str, tuple[Any, Tap]] = {}
         self.calls: dict[tuple[str, bool], int] = {}
 
     def hear(self, path: str, is_output: bool, slots: Slots, value: Any) -> None:
@@ -36,9 +35,9 @@ class Heard:
         call = self.calls.get((path, is_output), 0)
         self.calls[path, is_output] = call + 1
         for tap, slot in slots:
-            held = self.taps[slot]
-            if tap.call == call and (held is None or tap.calls == 1 or held.calls > 1):
-                self.maps[slot], self.taps[slot] = _pick(value, tap), tap
+            held = self.maps.get(slot)
+            if tap.call == call and (held is None or tap.calls == 1 or held[1].calls > 1):
+                self.maps[slot] = _pick(value, tap), tap
 
 
 class Stash(threading.local):
@@ -97,10 +96,10 @@ def make_hooks(stash: Stash, taps: Sequence[Sequence[Tap]]) -> dict[tuple[str, b
         stash: Where they keep what they hear.
         taps: Of each map, those to listen to.
     """
-    slots: dict[tuple[str, bool], list[tuple[Tap, int]]] = {}
+    slots: dict[tuple[str, bool], list[tuple[Tap, str]]] = {}
     for slot, each in enumerate(taps):
         for tap in each:
-            slots.setdefault((tap.path, tap.is_output), []).append((tap, slot))
+            slots.setdefault((tap.path, tap.is_output), []).append((tap, str(slot)))
     return {
         (path, is_output): (BehindHook if is_output else BeforeHook)(stash, path, tuple(wanted))
         for (path, is_output), wanted in slots.items()
