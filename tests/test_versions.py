@@ -102,7 +102,7 @@ def test_a_unet_compiles_once_where_every_question_for_a_size_is_a_guard(monkeyp
         x = torch.randn(2, 1, *size)
         torch.testing.assert_close(run(x), net(x))
     (graph,) = graphs
-    assert not [node for node in graph.graph.nodes if node.target is nn.functional.pad]
+    assert not [node for node in graph.graph.nodes if getattr(node.target, "__name__", "") == "pad"]
 
 
 def test_slices_that_leave_nothing_out_go():
