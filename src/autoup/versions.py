@@ -44,30 +44,18 @@ def is_autocast_enabled(kind: str) -> bool:
         return False
 
 
-def guards_sizes() -> bool:
-    """Whether what asks for a size is compiled anew for another answer, however it asks.
-
-    Up to 2.7 ``torch.compile`` does not read the function that asks without that, and ``F.pad``
-    asks whether it cuts.
-
-    Example:
-        >>> guards_sizes()
-        False
-    """
-    return _ALWAYS_GUARDS and torch.compiler.is_dynamo_compiling()
-
-
 def is_known(condition: Any) -> bool:
     """Whether a condition on sizes holds whatever they are, asked without leaving a guard.
 
-    Where that cannot be asked it counts as unknown.
+    Up to 2.7 ``torch.compile`` does not read the function that tells: the condition itself is asked
+    there, and what is compiled holds for sizes of the same answer.
 
     Example:
         >>> is_known(2 == 2)
         True
     """
-    if guards_sizes():
-        return False
+    if _ALWAYS_GUARDS and torch.compiler.is_dynamo_compiling():
+        return bool(condition)
     try:
         from torch.fx.experimental.symbolic_shapes import statically_known_true  # Loads sympy.
     except ImportError:

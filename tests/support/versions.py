@@ -10,6 +10,7 @@ _SAID = [
     ((2, 7), ".*does not reference an nn.Module, nn.Parameter, or buffer"),  # the same
     ((2, 7), "Skipping serialization of"),  # inductor
     ((2, 7), "TypedStorage is deprecated"),  # torch.distributed.checkpoint
+    ((2, 7), "'onnxscript.values.Op.param_schemas' is deprecated"),  # of the onnxscript it takes
     ((2, 9), "Please use `torch.vmap` instead of"),  # `gradcheck`, batched
 ]
 TOLERATED = [words for end, words in _SAID if end > TORCH]
