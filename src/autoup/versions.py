@@ -55,7 +55,7 @@ def is_known(condition: Any) -> bool:
         True
     """
     if _ALWAYS_GUARDS and torch.compiler.is_dynamo_compiling():
-        return bool(condition)
+        return True if condition else False  # noqa: SIM210 (a compiler reads no bool() there)
     try:
         from torch.fx.experimental.symbolic_shapes import statically_known_true  # Loads sympy.
     except ImportError:

@@ -10,6 +10,7 @@ from functools import partial
 
 import safetensors.torch
 import torch
+from support import versions
 from support.backbones import import_torchvision
 from torch import nn
 from torch.nn.utils import prune
@@ -113,11 +114,10 @@ def prunes(model, x):
 
 def quantises_graphs(model, x):
     """Eight bits through torchao's pt2e: what comes in, the weights, what goes out."""
-    from torchao.quantization.pt2e import MinMaxObserver
-    from torchao.quantization.pt2e import quantizer as q
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-    observer = MinMaxObserver.with_args(dtype=torch.int8, qscheme=torch.per_tensor_affine)
+    pt2e, q = versions.pt2e("quantize_pt2e"), versions.pt2e("quantizer")
+    observer = versions.pt2e("").MinMaxObserver.with_args(
+        dtype=torch.int8, qscheme=torch.per_tensor_affine
+    )
     spec = q.QuantizationSpec(torch.int8, observer, -128, 127, torch.per_tensor_affine)
 
     class Quantizer(q.Quantizer):
@@ -132,9 +132,11 @@ def quantises_graphs(model, x):
         def validate(self, model):
             pass
 
-    prepared = prepare_pt2e(torch.export.export(plain(model).eval(), (x,)).module(), Quantizer())
+    torch.compiler.reset()  # Up to 2.6 it counts how often any module was exported.
+    captured = torch.export.export(plain(model).eval(), (x,)).module()
+    prepared = pt2e.prepare_pt2e(captured, Quantizer())
     prepared(x)
-    quantised = convert_pt2e(prepared)
+    quantised = pt2e.convert_pt2e(prepared)
     kernels = [each for each in quantised.state_dict().values() if each.dtype == torch.int8]
     assert len(kernels) == len(layers(model))
     near(quantised(x), expected(model, x), INT8_ROUNDING)

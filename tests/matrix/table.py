@@ -139,12 +139,20 @@ SLOW = {
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How a cell fails, why, and whether PyTorch's own layers fail in the same way."""
+    """How a cell fails, why, whether PyTorch's own layers fail alike, and on which versions.
+
+    Below ``until`` where that is given: the first version on which the cell was seen to work.
+    """
 
     error: type[Exception]
     match: str
     reason: str
     plain: bool = False
+    until: tuple[int, int] | None = None
+
+    @property
+    def holds(self):
+        return self.until is None or self.until > versions.TORCH
 
 
 NO_COMPLEX = Limit(
@@ -161,16 +169,23 @@ NO_OBJECTS = Limit(
 NO_HOOKS = Limit(
     RuntimeError, "does not run the hooks", "Tracing by `torch.fx` does not run a module's hooks."
 )
+OPEN_SIZES = "Before, a U-Net was compiled for sizes whose levels are odd or even alike."
+ANEW = Limit(torch._dynamo.exc.RecompileError, "", OPEN_SIZES, until=(2, 9))
+BOUND = Limit(torch._dynamo.exc.UserError, "Constraints violated", OPEN_SIZES, until=(2, 9))
 LIMITS = {
     (place, kind, dims): limit
     for dims in DIMS
     for place, kind, limit in (
         ("complex64", "decoder", NO_COMPLEX),
         ("complex64", "U-Net", NO_COMPLEX),
+        ("`torch.compile`, any size, compiled once, aot_eager", "U-Net", ANEW),
+        ("`torch.export`, strict, any size", "U-Net", BOUND),
         ("`torch.jit.script`", "U-Net", NO_OBJECTS),
         ("`torch.fx.symbolic_trace`", "U-Net", NO_HOOKS),
     )
 }
+
+_SINCE = "From PyTorch "  # How the reason starts where a later version has no limit.
 
 # What others' code says of itself while it works.
 TOLERATED = (
@@ -201,7 +216,7 @@ def check(place, kind, dims):
             warnings.filterwarnings("ignore", words)
         model, x = build(kind, dims)
         limit = LIMITS.get((place, kind, dims))
-        if limit is None:
+        if limit is None or not limit.holds:
             PLACES[place](model, x)
             return
         for each in (model, places.plain(model)) if limit.plain else (model,):
@@ -216,10 +231,10 @@ def draw(reasons, rows=PLACES):
 
     def entry(place, kind):
         whys = {dims: shown.get((place, kind, dims)) for dims in DIMS}
-        works = [f"{dims}d" for dims, why in whys.items() if not why]
+        works = [f"{d}d" for d, why in whys.items() if not why or why.startswith(_SINCE)]
         marks = [str(notes.index(why) + 1) for why in dict.fromkeys(whys.values()) if why]
-        if not marks:
-            return "✓"
+        if len(works) == len(DIMS):
+            return f"✓<sup>{', '.join(marks)}</sup>" if marks else "✓"
         return (" ".join(works) or "–") + f"<sup>{', '.join(marks)}</sup>"  # noqa: RUF001
 
     lines = [["place", *KINDS], ["---"] * (len(KINDS) + 1)]
@@ -228,9 +243,16 @@ def draw(reasons, rows=PLACES):
     return "\n".join([table, "", *(f"{n}. {note}" for n, note in enumerate(notes, 1))]).rstrip()
 
 
+def reason(limit):
+    """Return why a cell does not work, and from which version on it does."""
+    if limit.until is None:
+        return limit.reason
+    return f"{_SINCE}{'.'.join(map(str, limit.until))}. {limit.reason}"
+
+
 def table():
-    """Return the table as it is expected to come out, without a run."""
-    return draw({cell: limit.reason for cell, limit in LIMITS.items()})
+    """Return the table as it is expected to come out, without a run, on the newest version."""
+    return draw({cell: reason(limit) for cell, limit in LIMITS.items()})
 
 
 def main(words):
@@ -238,7 +260,7 @@ def main(words):
     reasons, failed = {}, 0
     for cell in product(rows, KINDS, DIMS):
         if cell in LIMITS:
-            reasons[cell] = LIMITS[cell].reason
+            reasons[cell] = reason(LIMITS[cell])
         try:
             check(*cell)
         except (Exception, pytest.fail.Exception) as error:

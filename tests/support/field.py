@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup.inspecting.runs import quiet
-from support import models
+from support import models, versions
 from support.backbones import import_timm, import_torchvision
 
 
@@ -260,18 +260,14 @@ def _quantised():
 
 def _quantised_graph():
     """Return MONAI's auto-encoder with simulated integers, by the workflow of exported graphs."""
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-    from torchao.testing.pt2e._xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
-
+    pt2e, xnnpack = versions.pt2e("quantize_pt2e"), versions.pt2e("xnnpack")
     model, (size, *_) = models.build("monai AutoEncoder")
     x = torch.randn(size)
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config())
-    prepared = prepare_pt2e(torch.export.export(model, (x,)).module(), quantizer)
+    quantizer = xnnpack.XNNPACKQuantizer()
+    quantizer.set_global(xnnpack.get_symmetric_quantization_config())
+    prepared = pt2e.prepare_pt2e(torch.export.export(model, (x,)).module(), quantizer)
     prepared(x)
-    return convert_pt2e(prepared)
+    return pt2e.convert_pt2e(prepared)
 
 
 class OutputSize(nn.Module):

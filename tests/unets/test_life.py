@@ -13,6 +13,7 @@ from threading import Barrier, Thread
 import onnxruntime
 import pytest
 import torch
+from support import versions
 from support.backbones import import_timm, import_torchvision
 from torch import nn
 from torch.ao.quantization import fuse_modules
@@ -120,6 +121,7 @@ def heard(net):
 
 @pytest.mark.slow
 @pytest.mark.together("compiles")
+@pytest.mark.xfail(versions.TORCH < (2, 8), reason="compiled anew for odd sizes", strict=True)
 @pytest.mark.parametrize("dynamic", [None, True])
 @pytest.mark.parametrize("smoothness", [0, 1])
 def test_a_compiled_net_is_compiled_once_for_all_sizes(dynamic, smoothness):
@@ -158,7 +160,9 @@ def test_a_compiled_net_has_the_same_gradients_at_every_size(backend, dynamic):
 @pytest.mark.together("exports")
 @pytest.mark.parametrize("smoothness", [0, 1])
 @pytest.mark.parametrize("strict", [False, True])
-def test_an_exported_net_takes_every_size(strict, smoothness):
+def test_an_exported_net_takes_every_size(request, strict, smoothness):
+    if strict and versions.TORCH < (2, 8):
+        request.applymarker(pytest.mark.xfail(reason="exported for sizes of a kind", strict=True))
     net = build(smoothness=smoothness)
     shapes = (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
     with warnings.catch_warnings():
@@ -171,6 +175,7 @@ def test_an_exported_net_takes_every_size(strict, smoothness):
 
 @pytest.mark.slow
 @pytest.mark.together("exports_onnx")
+@pytest.mark.xfail(versions.TORCH < (2, 7), reason="ONNX has no open padding", strict=True)
 @pytest.mark.parametrize("smoothness", [0, 1])
 def test_onnx_runtime_takes_every_size(smoothness):
     net, shapes = build(smoothness=smoothness).float(), (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
