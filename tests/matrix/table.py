@@ -169,7 +169,7 @@ NO_OBJECTS = Limit(
 NO_HOOKS = Limit(
     RuntimeError, "does not run the hooks", "Tracing by `torch.fx` does not run a module's hooks."
 )
-OPEN_SIZES = "Before, a U-Net was compiled for sizes whose levels are odd or even alike."
+OPEN_SIZES = "On 2.6 what is compiled of a U-Net holds while the same levels are odd."
 ANEW = Limit(torch._dynamo.exc.RecompileError, "", OPEN_SIZES, until=(2, 9))
 BOUND = Limit(torch._dynamo.exc.UserError, "Constraints violated", OPEN_SIZES, until=(2, 9))
 LIMITS = {
