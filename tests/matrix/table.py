@@ -169,9 +169,12 @@ NO_OBJECTS = Limit(
 NO_HOOKS = Limit(
     RuntimeError, "does not run the hooks", "Tracing by `torch.fx` does not run a module's hooks."
 )
-OPEN_SIZES = "On 2.6 what is compiled of a U-Net holds while the same levels are odd."
-ANEW = Limit(torch._dynamo.exc.RecompileError, "", OPEN_SIZES, until=(2, 9))
-BOUND = Limit(torch._dynamo.exc.UserError, "Constraints violated", OPEN_SIZES, until=(2, 9))
+ANEW = Limit(
+    torch._dynamo.exc.RecompileError,
+    "Recompiling function",
+    "On 2.6 what is compiled of a U-Net holds while the same levels are odd.",
+    until=(2, 9),
+)
 LIMITS = {
     (place, kind, dims): limit
     for dims in DIMS
@@ -179,7 +182,6 @@ LIMITS = {
         ("complex64", "decoder", NO_COMPLEX),
         ("complex64", "U-Net", NO_COMPLEX),
         ("`torch.compile`, any size, compiled once, aot_eager", "U-Net", ANEW),
-        ("`torch.export`, strict, any size", "U-Net", BOUND),
         ("`torch.jit.script`", "U-Net", NO_OBJECTS),
         ("`torch.fx.symbolic_trace`", "U-Net", NO_HOOKS),
     )

@@ -160,9 +160,7 @@ def test_a_compiled_net_has_the_same_gradients_at_every_size(backend, dynamic):
 @pytest.mark.together("exports")
 @pytest.mark.parametrize("smoothness", [0, 1])
 @pytest.mark.parametrize("strict", [False, True])
-def test_an_exported_net_takes_every_size(request, strict, smoothness):
-    if strict and versions.TORCH < (2, 8):
-        request.applymarker(pytest.mark.xfail(reason="exported for sizes of a kind", strict=True))
+def test_an_exported_net_takes_every_size(strict, smoothness):
     net = build(smoothness=smoothness)
     shapes = (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
     with warnings.catch_warnings():
