@@ -176,7 +176,8 @@ def train(name, dtype, engine=None, rank=0, world=1, **options):
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     losses = []
     for x in data:
-        loss = F.mse_loss(module(x[rank::world]), targets[rank::world])
+        made = module(x[rank::world]).to(targets.dtype)  # 2.9 takes no two dtypes.
+        loss = F.mse_loss(made, targets[rank::world])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -444,7 +445,7 @@ def test_a_batch_that_two_processes_cannot_share_is_refused_once(tmp_path):
     done = launch(EXAMPLE, "--batch", 31, cwd=tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("--batch 31 must be a multiple of the 2 processes") == 1
-    assert done.stdout == ""
+    assert not re.sub(r"^\[Gloo\].*\n", "", done.stdout, flags=re.MULTILINE)  # Said up to 2.9.
     assert "SystemExit" not in done.stderr
 
 

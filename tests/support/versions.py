@@ -10,7 +10,7 @@ _SAID = [
     ((2, 7), "Attempted to insert a get_attr Node"),  # `ExportedProgram.module`
     ((2, 7), ".*does not reference an nn.Module, nn.Parameter, or buffer"),  # the same
     ((2, 7), "Skipping serialization of"),  # inductor
-    ((2, 7), "TypedStorage is deprecated"),  # torch.distributed.checkpoint
+    ((2, 13), "TypedStorage is deprecated"),  # torch.distributed.checkpoint
     ((2, 7), ".*param_schemas' is deprecated"),  # by the onnxscript that it takes
     ((2, 9), "Please use `torch.vmap` instead of"),  # `gradcheck`, batched
 ]
