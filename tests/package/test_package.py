@@ -1,5 +1,6 @@
 """What is published: built, looked into, installed, and used where nothing else of ours is."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -81,12 +82,15 @@ def test_installed_alone_it_works_and_its_types_hold(built, tmp_path):
     check(python)
 
 
-def test_versions_that_are_supported_are_said_once():
-    """The pages, the environments of the Makefile and the package name the same versions."""
+def test_versions_are_the_same_everywhere():
+    """The package, the environments of the Makefile and the pages name the same versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["dependencies"] == ["torch>=2.6"]
-    makefile = (ROOT / "Makefile").read_text()
-    assert "OLDEST := torch==2.6.0 " in makefile
-    newest = makefile.partition("NEWEST := torch==")[2].split()[0]
-    for page in ("README.md", "docs/places.md"):
-        assert f"2.6 to {newest.rpartition('.')[0]}" in (ROOT / page).read_text(), page
+    texts = [(ROOT / name).read_text() for name in ("Makefile", "constraints.txt")]
+    lowest, between, newest, own = re.findall(r"\btorch==([\d.]+)", "\n".join(texts))
+    assert project["dependencies"] == [f"torch>={lowest.rpartition('.')[0]}"]
+    tested = [lowest, between, own, newest]
+    rows = re.findall(r"^\| (\d+\.\d+\.\d+) \| `make", (ROOT / "docs/places.md").read_text(), re.M)
+    assert rows == tested
+    *first, last = (version.rpartition(".")[0] for version in tested)
+    for page in ("README.md", "docs/index.md", "CHANGELOG.md"):
+        assert f"tested on PyTorch {', '.join(first)} and {last}" in (ROOT / page).read_text(), page
