@@ -177,6 +177,12 @@ ANEW = Limit(
     "On 2.6 a U-Net is compiled anew for sizes whose levels are odd elsewhere.",
     until=(2, 8),
 )
+NO_PADDING = Limit(
+    torch.onnx.OnnxExporterError,
+    "Failed to convert the exported program",
+    "The exporter of 2.6 cannot write padding by open sizes down.",
+    until=(2, 8),
+)
 UNBOUND = Limit(
     NameError,
     "name 'L' is not defined",
@@ -192,6 +198,7 @@ LIMITS = {
         ("complex64", "decoder", NO_COMPLEX),
         ("complex64", "U-Net", NO_COMPLEX),
         ("`torch.compile`, any size, compiled once, aot_eager", "U-Net", ANEW),
+        ("ONNX, any size", "U-Net", NO_PADDING),
         ("`torch.jit.script`", "U-Net", NO_OBJECTS),
         ("`torch.fx.symbolic_trace`", "U-Net", NO_HOOKS),
     )

@@ -173,7 +173,7 @@ def test_an_exported_net_takes_every_size(strict, smoothness):
 
 @pytest.mark.slow
 @pytest.mark.together("exports_onnx")
-@pytest.mark.xfail(versions.TORCH < (2, 7), reason="ONNX has no open padding", strict=True)
+@pytest.mark.xfail(versions.TORCH < (2, 8), reason="ONNX has no open padding", strict=True)
 @pytest.mark.parametrize("smoothness", [0, 1])
 def test_onnx_runtime_takes_every_size(smoothness):
     net, shapes = build(smoothness=smoothness).float(), (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
