@@ -47,6 +47,13 @@ BAD = [
         "kernel_size=4 (stride=3); or leave kernel_size unpinned.",
     ),
     (
+        lambda: solve(14, 28, kernel_size=2, stride=3),
+        InfeasibleError,
+        "14 -> 28 cannot be reached with kernel_size=2: it reaches an out_size of 39 to 43 "
+        "(stride=3). The nearest that work are stride=2, or out_size=39 (stride=3), or "
+        "kernel_size=13 (stride=3); or leave kernel_size unpinned.",
+    ),
+    (
         lambda: solve(9, 9, kernel_size=4),
         InfeasibleError,
         "an out_size of 10 to 12 in steps of 2 (stride=1). The nearest that work are out_size=10",

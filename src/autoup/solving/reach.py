@@ -40,15 +40,15 @@ def next_kernel(i: int, o: int, k: int, s: int, d: int) -> int:
 
 
 def unreachable(
-    i: int, o: int, k: int, strides: tuple[int, ...], d: int, m: int = 0, size: str = ""
+    i: int, o: int, k: int, strides: tuple[int, ...], d: int, m: int = 0, others: str = ""
 ) -> str:
     """Say what was asked, what is possible, the nearest that work, and the knob.
 
-    ``size`` names the nearest ``out_size`` that works, as ``nearest_size`` does.
+    ``others`` names the nearest that work with this kernel, as ``nearest_size`` does.
 
     Example:
         >>> size = nearest_size(14, 14, k=2, strides=(1,), d=1)
-        >>> print(unreachable(14, 14, k=2, strides=(1,), d=1, size=size))
+        >>> print(unreachable(14, 14, k=2, strides=(1,), d=1, others=size))
         14 -> 14 cannot be reached with kernel_size=2: it reaches an out_size of 15 (stride=1). \
 The nearest that work are out_size=15 (stride=1), or kernel_size=3 (stride=1); or leave \
 kernel_size unpinned.
@@ -57,11 +57,11 @@ kernel_size unpinned.
     ranges = {s: reachable_sizes(i, k, s, d, smallest) for s in strides}
     reached = " or ".join(f"{_words(sizes)} (stride={s})" for s, sizes in ranges.items() if sizes)
     reached = f"an out_size of {reached}" if reached else f"no out_size from {smallest} on"
-    nearest = ", or ".join(filter(None, (size, _kernel(i, o, k, strides, d, m))))
+    nearest = ", or ".join(filter(None, (others, _kernel(i, o, k, strides, d, m))))
     dilation = f", dilation={d}" if d > 1 else ""
     return (
         f"{i} -> {o} cannot be reached with kernel_size={k}{dilation}: it reaches {reached}."
-        f" The nearest that {_verb(size)} {nearest}; or leave kernel_size unpinned."
+        f" The nearest that {_verb(others)} {nearest}; or leave kernel_size unpinned."
     )
 
 
@@ -88,6 +88,17 @@ def nearest_size(i: int, o: int, k: int, strides: tuple[int, ...], d: int, m: in
             size = min(_around(sizes, o), key=lambda each: abs(each - o))
             found.append((abs(size - o), size, s))
     return "out_size={1} (stride={2})".format(*min(found)) if found else ""
+
+
+def fitting_stride(i: int, o: int, k: int, d: int, m: int = 0) -> str:
+    """Name the stride nearest to the ratio at which kernel k reaches ``o``; empty if none does.
+
+    Example:
+        >>> fitting_stride(14, 28, k=2, d=1), fitting_stride(10, 25, k=1, d=1)
+        ('stride=2', '')
+    """
+    strides = nearest_strides(i, o)
+    return next((f"stride={s}" for s in strides if reaches(i, o, k, (s,), d, m)), "")
 
 
 def _between(sizes: range, low: int, high: int) -> range:

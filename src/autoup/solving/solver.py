@@ -25,7 +25,7 @@ from math import gcd
 from autoup.checks import as_int, require_enlargement, require_smoothness
 from autoup.errors import InfeasibleError
 from autoup.solving import overlap
-from autoup.solving.reach import nearest_size, sharing, too_small, unreachable
+from autoup.solving.reach import fitting_stride, nearest_size, sharing, too_small, unreachable
 from autoup.solving.sizes import least_kernel, nearest_strides
 from autoup.solving.solution import Solution
 
@@ -154,8 +154,10 @@ def best_solutions(
     else:
         found = [each for s in strides for each in _pinned(i, o, k, s, d, limit)]
     if not found:
-        size = nearest_size(i, o, k or 1, () if s is None else strides, d, m)
-        raise InfeasibleError(unreachable(i, o, k or 1, strides, d, m, size))
+        k = k or 1
+        size = nearest_size(i, o, k, () if s is None else strides, d, m)
+        others = ", or ".join(filter(None, (fitting_stride(i, o, k, d, m), size)))
+        raise InfeasibleError(unreachable(i, o, k, strides, d, m, others))
     return tuple(sorted(set(found), key=_order)[:limit])
 
 
