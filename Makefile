@@ -26,7 +26,7 @@ PINS := pyproject.toml constraints.txt
 OLDEST := torch==2.6.0 torchvision==0.21.0 torchao==0.12.0 sympy==1.13.1 \
 	onnx==1.17.0 onnxscript==0.2.2 protobuf==5.29.5
 BETWEEN := torch==2.9.1 torchvision==0.24.1 torchao==0.14.1
-NEWEST := torch==2.15.0 torchvision==0.29.2
+NEWEST := torch==2.14.1 torchvision==0.29.1
 PARALLEL := --numprocesses auto --dist worksteal
 
 .PHONY: demo test test-fast docs matrix consoles bench oldest between newest package clean

@@ -1,6 +1,6 @@
 """What has no public name in PyTorch and is used all the same; each with a way without it.
 
-Where a later version takes one away, all goes on: more slowly, or with less that is seen.
+If a later version takes one away, all still works: more slowly, or with less detail.
 """
 
 from collections.abc import Generator

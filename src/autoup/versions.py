@@ -1,17 +1,17 @@
-"""What PyTorch's versions do differently; each part can go with the version that it names."""
+"""What PyTorch's versions do differently; each part says up to which one it is needed."""
 
 from typing import Any
 
 import torch
 
 # Operators that are pointwise, and that PyTorch does not tag as such, some of them in place only:
-# tagged by 2.13, not by 2.9.
+# up to 2.9, and no more by 2.13.
 UNTAGGED = frozenset(
     ("celu", "elu", "hardsigmoid", "hardtanh", "ldexp", "leaky_relu", "selu")
 )  # fmt: skip
 
 _TELLS = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
-_ALWAYS_GUARDS = torch.__version__ < "2.8"  # By its numbers: PyTorch's own kind of string.
+_ALWAYS_GUARDS = torch.__version__ < "2.8"  # Compares as a version, not as text.
 
 
 def is_exporting() -> bool:
@@ -29,14 +29,13 @@ def is_exporting() -> bool:
 def is_autocast_enabled(kind: str) -> bool:
     """Whether autocast acts on a type of device, also one that has no autocast, as "meta".
 
-    Up to 2.9 ``torch.compile`` does not read ``torch.amp.is_autocast_available``, which would tell;
-    and none catches the error of "meta" while it compiles.
+    Up to 2.9 ``torch.compile`` does not read ``torch.amp.is_autocast_available``, which would tell.
 
     Example:
         >>> is_autocast_enabled("cpu"), is_autocast_enabled("meta")
         (False, False)
     """
-    if kind == "meta":
+    if kind == "meta":  # Raises on every version, and nothing catches that while it compiles.
         return False
     try:
         return torch.is_autocast_enabled(kind)
@@ -47,8 +46,8 @@ def is_autocast_enabled(kind: str) -> bool:
 def is_known(condition: Any) -> bool:
     """Whether a condition on sizes holds whatever they are, asked without leaving a guard.
 
-    Up to 2.7 ``torch.compile`` does not read the function that tells: the condition itself is asked
-    there, and what is compiled holds for sizes of the same answer.
+    Up to 2.7 ``torch.compile`` does not read ``statically_known_true``: there the condition
+    itself is asked, and what is compiled holds for sizes of the same answer.
 
     Example:
         >>> is_known(2 == 2)
