@@ -1,6 +1,6 @@
 # make demo: train three decoders on real digits, print a table, write a picture (a minute).
 # make test: lint, type check, all tests, README and examples, on all cores; then make docs.
-# make test-fast: the tests that neither compile nor start anything (a minute on two cores).
+# make test-fast: the tests that neither compile nor start anything (minutes on two cores).
 # make docs: draw the pictures and build the pages, docs/_build/html/index.html.
 # make matrix: every place where the layers are tested, as a table (5 minutes).
 # make consoles: what the commands of the pages print, written into them anew.
