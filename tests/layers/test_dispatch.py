@@ -6,11 +6,12 @@ import pytest
 import torch
 from support.oracle import AUTO, PLAIN, artifacts_allowed
 from torch import nn
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
+from autoup.layers.dispatch import _Way as Way
 from autoup.layers.dispatch import conv_transpose
 from autoup.layers.subpixel import Geometry, is_subpixel, subpixel
 
@@ -85,14 +86,23 @@ def test_what_subpixel_cannot_compute_is_told(sizes, kernel):
     assert not is_subpixel(torch.empty(4, 2, kernel, kernel), sizes)
 
 
-@pytest.mark.parametrize("low", [False, True])
+# How it can be computed, with the kernels that it can be for: k, s, p, a.
+WAYS = {
+    Way(own=True): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
+    Way(low=True, own=True): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
+    Way(low=True, own=True, gradients=True): [(2, 2, 0, 0), (3, 3, 0, 0)],
+    Way(own=True, gradients=True): [(2, 2, 0, 0), (3, 3, 0, 0)],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_the_gradients_of_every_way_are_those_of_pytorch(dims, low):
-    for form, (k, s, p, a) in product(FORMATS[dims], [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)]):
+def test_the_gradients_of_every_way_are_those_of_pytorch(dims, way):
+    for form, (k, s, p, a) in product(FORMATS[dims], WAYS[way]):
         made, wanted = [], []
         for results, call in ((made, dispatch._ConvTranspose.apply), (wanted, plain)):
             inputs = tensors(dims, (3, 2), 4, k, form=form, grad=True)
-            arguments = (low,) if results is made else ()
+            arguments = (way,) if results is made else ()
             y = call(*inputs, geometry(dims, s, p, a), *arguments)
             torch.manual_seed(1)
             y.backward(torch.randn(y.shape, dtype=DOUBLE))
@@ -102,13 +112,16 @@ def test_the_gradients_of_every_way_are_those_of_pytorch(dims, low):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dims", [1, 2])
-def test_every_way_has_second_and_forward_derivatives(dims, low):
-    inputs = tensors(dims, (2, 2), 3, 4, grad=True)
+def test_every_way_has_second_and_forward_derivatives(dims, way, last):
+    k, s, p, _ = WAYS[way][0 if way.gradients else 1]
+    inputs = tensors(dims, (2, 2), 3, k, grad=True)
 
-    def call(*each):
-        return dispatch._ConvTranspose.apply(*each, geometry(dims, 2, 1), low)
+    def call(x, *rest):
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1) if last else x
+        return dispatch._ConvTranspose.apply(x, *rest, geometry(dims, s, p), way)
 
     assert gradcheck(
         call,
@@ -121,38 +134,66 @@ def test_every_way_has_second_and_forward_derivatives(dims, low):
 
 
 @pytest.mark.parametrize("wanted", list(product([False, True], repeat=3)))
-def test_only_the_gradients_that_are_wanted_are_computed(wanted):
-    inputs = tensors(2, (3, 2), 4, 2)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_only_the_gradients_that_are_wanted_are_computed(wanted, last, way):
+    inputs = tensors(2, (3, 2), 4, 2, form=FORMATS[2][last])
     for each, want in zip(inputs, wanted, strict=True):
         each.requires_grad_(want)
     if any(wanted):
-        dispatch._ConvTranspose.apply(*inputs, geometry(2, 2), True).sum().backward()
+        dispatch._ConvTranspose.apply(*inputs, geometry(2, 2), way).sum().backward()
     assert [each.grad is not None for each in inputs] == list(wanted)
 
 
-# What is chosen where: the facts, then whether at low resolution, then whether with our backward
-# pass. The sizes straddle each threshold.
+# What is chosen where: the facts, then with AVX-512, and without it where that is another way.
+# The sizes straddle each threshold.
+PYTORCHS, HEAD, SPLIT = Way(), Way(low=True, own=True), Way(own=True)
+BODY, LAST = Way(low=True, own=True, gradients=True), Way(own=True, gradients=True)
+SEEN, CAST = Way(low=True), torch.bfloat16
 CHOICES = [
-    ("a head", {"channels": (32, 1)}, (True, True)),
-    ("a head, channels last", {"channels": (32, 3), "last": True}, (True, True)),
-    ("a head for inference", {"channels": (32, 1), "grad": False}, (True, False)),
-    ("a head of 2 taps a phase", {"channels": (32, 3), "kernel": 4, "padding": 1}, (True, True)),
-    ("a head in bfloat16", {"channels": (32, 1), "dtype": torch.bfloat16}, (True, True)),
-    ("a small head", {"channels": (32, 1), "size": 45}, (False, False)),
-    ("a head of 5", {"channels": (32, 5)}, (False, False)),
-    ("a head of an odd kernel", {"channels": (32, 1), "kernel": 3, "padding": 1}, (False, False)),
-    ("a head in double precision", {"channels": (32, 1), "dtype": DOUBLE}, (False, False)),
-    ("a body", {"channels": (8, 32)}, (False, False)),
-    ("a body, channels last", {"channels": (8, 32), "last": True}, (False, True)),
-    ("a body, k3", {"channels": (8, 32), "last": True, "kernel": 3}, (False, True)),
-    ("a body, small", {"channels": (8, 32), "last": True, "size": 31}, (False, False)),
-    ("a body for inference", {"channels": (8, 32), "last": True, "grad": False}, (False, False)),
-    ("a body without bias", {"channels": (8, 32), "last": True, "bias": False}, (False, False)),
-    ("a body in bfloat16", {"channels": (8, 32), "dtype": torch.bfloat16}, (False, True)),
-    ("a large body", {"channels": (8, 32), "size": 128}, (True, True)),
-    ("a large body in bfloat16, for inference",
-     {"channels": (8, 32), "size": 128, "grad": False, "dtype": torch.bfloat16}, (False, False)),
-    ("a large body, k4", {"channels": (8, 32), "size": 128, "kernel": 4}, (False, False)),
+    ("a head", {"channels": (32, 1)}, HEAD),
+    ("a head, channels last", {"channels": (32, 3), "last": True}, HEAD),
+    ("a head for inference", {"channels": (32, 1), "grad": False}, SEEN),
+    ("a head of 2 taps a phase", {"channels": (32, 3), "kernel": 4, "padding": 1}, HEAD),
+    ("a head in bfloat16", {"channels": (32, 1), "dtype": torch.bfloat16}, HEAD),
+    ("a head of one channel", {"channels": (1, 1)}, PYTORCHS),
+    ("a small head", {"channels": (32, 1), "size": 45}, PYTORCHS),
+    ("a head of 5", {"channels": (32, 5)}, PYTORCHS),
+    ("a head of an odd kernel", {"channels": (32, 1), "kernel": 3, "padding": 1}, PYTORCHS),
+    ("a head in double precision", {"channels": (32, 1), "dtype": DOUBLE}, PYTORCHS),
+    ("a body", {"channels": (32, 32), "batch": 2}, PYTORCHS, BODY),
+    ("a body of 31 channels", {"channels": (31, 32), "batch": 2}, PYTORCHS),
+    ("a body, small", {"channels": (32, 32), "size": 31}, PYTORCHS),
+    ("a body of large inputs", {"channels": (32, 8), "size": 128, "batch": 1}, PYTORCHS),
+    ("a body, wide", {"channels": (8, 32)}, HEAD),
+    ("a body, wide and less", {"channels": (8, 31)}, PYTORCHS),
+    ("a body, wide and deep", {"channels": (512, 32)}, PYTORCHS, LAST),
+    ("a body, wide and less deep", {"channels": (511, 32)}, HEAD, BODY),
+    ("a body for inference", {"channels": (8, 8), "size": 32, "grad": False}, SEEN),
+    ("a body for inference, small", {"channels": (8, 7), "size": 32, "grad": False}, PYTORCHS),
+    ("a body for inference, 15", {"channels": (8, 64), "size": 15, "grad": False}, PYTORCHS),
+    ("a body for inference, 511", {"channels": (511, 32), "size": 16, "grad": False}, SEEN),
+    ("a body for inference, deep", {"channels": (512, 32), "size": 16, "grad": False}, PYTORCHS),
+    ("a body for inference, channels last",
+     {"channels": (8, 32), "last": True, "grad": False}, PYTORCHS),
+    ("a body for inference in bfloat16",
+     {"channels": (8, 32), "size": 128, "grad": False, "dtype": torch.bfloat16}, PYTORCHS),
+    ("a body for inference, k4", {"channels": (8, 32), "kernel": 4, "grad": False}, PYTORCHS),
+    ("a body, channels last", {"channels": (32, 32), "last": True}, SPLIT, LAST),
+    ("a body of few, channels last", {"channels": (8, 32), "last": True}, SPLIT),
+    ("a body, k3", {"channels": (32, 32), "last": True, "kernel": 3}, SPLIT),
+    ("a body, k4", {"channels": (32, 32), "last": True, "kernel": 4, "padding": 1}, SPLIT),
+    ("a body, small, channels last", {"channels": (32, 32), "last": True, "size": 31}, PYTORCHS),
+    ("a body without bias, channels last",
+     {"channels": (32, 32), "last": True, "bias": False}, PYTORCHS, LAST),
+    ("a body in bfloat16", {"channels": (32, 32), "dtype": torch.bfloat16}, SPLIT),
+    ("autocast: a head", {"channels": (32, 1), "cast": True}, HEAD._replace(cast=CAST)),
+    ("autocast: a body", {"channels": (32, 32), "cast": True}, SPLIT._replace(cast=CAST)),
+    ("autocast: a body for inference",
+     {"channels": (32, 32), "cast": True, "grad": False}, PYTORCHS),
+    ("autocast in bfloat16", {"channels": (32, 1), "cast": True, "dtype": CAST}, HEAD),
+    ("autocast in double precision",
+     {"channels": (32, 1), "cast": True, "dtype": DOUBLE}, PYTORCHS),
 ]  # fmt: skip
 
 
@@ -166,26 +207,67 @@ def case(
     grad=True,
     bias=True,
     dtype=torch.float32,
+    cast=False,  # noqa: ARG001 (by autocast, which is around the call)
 ):
     form = torch.channels_last if last else None
     x, weight, offset = tensors(2, channels, size, kernel, batch, form, dtype, grad)
     return x, weight, offset if bias else None, geometry(2, 2, padding)
 
 
-@pytest.mark.parametrize(
-    ("facts", "chosen"), [row[1:] for row in CHOICES], ids=[r[0] for r in CHOICES]
-)
-def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(facts, chosen):
+@pytest.mark.parametrize("wide", [True, False], ids=["AVX-512", "AVX2"])
+@pytest.mark.parametrize("row", CHOICES, ids=[row[0] for row in CHOICES])
+def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(row, wide, monkeypatch):
+    facts, chosen = row[1], row[2 if wide else -1]
+    monkeypatch.setattr(dispatch, "has_wide_registers", lambda: wide)
     inputs = case(**facts)
-    assert dispatch._choose(*inputs) == chosen
-    with torch.no_grad():
-        made, wanted = conv_transpose(*inputs), plain(*inputs)
+    with torch.autocast("cpu", torch.bfloat16, enabled="cast" in facts):
+        assert dispatch._choose(*inputs) == chosen
+        with torch.no_grad():
+            made, wanted = conv_transpose(*inputs), plain(*inputs)
+        traced, exact = conv_transpose(*inputs), plain(*inputs)
     bound = {torch.float32: 1e-5, torch.bfloat16: 3e-2, DOUBLE: 1e-13}[made.dtype]
     assert (made - wanted).abs().max() <= bound * wanted.abs().max()
+    assert made.dtype == wanted.dtype
     assert made.stride() == wanted.stride() or made.shape[1] == 1
-    traced = conv_transpose(*inputs)
-    assert torch.equal(traced.detach(), made) or chosen[1]
+    assert torch.equal(traced.detach(), made) or chosen.own
     assert (traced.grad_fn is not None) == inputs[1].requires_grad
+    if traced.requires_grad:
+        given = [each for each in inputs[:3] if each is not None]
+        cotangent = torch.randn_like(exact)
+        pairs = (torch.autograd.grad(each, given, cotangent) for each in (traced, exact))
+        for ours, theirs in zip(*pairs, strict=True):
+            assert ours.dtype == theirs.dtype
+            assert (ours - theirs).abs().max() <= 4 * bound * theirs.abs().max()
+
+
+def transformed(call, x, weight, bias):
+    """Yield outputs of ``call`` in every way in which PyTorch takes derivatives or batches."""
+    yield call(x, weight, bias.clone().requires_grad_()), "only the bias is trained"
+    yield torch.func.vmap(call, (0, None, None))(x[None], weight, bias), "vmap over inputs"
+    yield torch.func.vmap(call, (None, 0, 0))(x, weight[None], bias[None]), "vmap over weights"
+    for place, name in enumerate(("input", "weight", "bias")):
+        given = [x, weight, bias]
+
+        def one(each, place=place, given=given):
+            return call(*given[:place], each, *given[place + 1 :])
+
+        yield torch.func.jvp(one, (given[place],), (given[place],))[1], f"jvp by the {name}"
+        yield torch.func.vjp(one, given[place])[1](torch.ones_like(call(*given)))[0], f"vjp: {name}"
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(given[place], given[place])
+            tangent = forward_ad.unpack_dual(one(dual)).tangent
+        yield tangent, f"dual numbers: the {name}"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("facts", [{"channels": (32, 3)}, {"channels": (32, 8), "size": 32}])
+def test_transforms_of_whole_calls_give_what_they_give_for_pytorchs_call(facts):
+    *inputs, sizes = case(**facts, grad=False)
+    assert dispatch._choose(*inputs, sizes) == SEEN
+    calls = [lambda *each, way=way: way(*each, sizes) for way in (conv_transpose, plain)]
+    pairs = zip(*(transformed(call, *inputs) for call in calls), strict=True)
+    for (ours, name), (theirs, _) in pairs:
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max(), name
 
 
 def strange(x):
@@ -199,22 +281,21 @@ def strange(x):
 def test_inputs_dense_in_neither_memory_format_or_in_both_are_left_to_pytorch():
     x, weight, bias, sizes = case((32, 1), size=128, grad=False)
     for each in strange(x):
-        assert dispatch._choose(each, weight, bias, sizes) == (False, False)
+        assert dispatch._choose(each, weight, bias, sizes) == PYTORCHS
         assert torch.equal(
             conv_transpose(each, weight, bias, sizes), plain(each, weight, bias, sizes)
         )
-    assert dispatch._choose(x[0], weight, bias, sizes) == (False, False), "unbatched"
+    assert dispatch._choose(x[0], weight, bias, sizes) == PYTORCHS, "unbatched"
 
 
-def test_subclasses_and_autocast_are_left_to_pytorch():
+def test_subclasses_and_what_pytorch_refuses_are_left_to_it():
     x, weight, bias, sizes = case((32, 1), grad=False)
-    assert dispatch._choose(x, weight, bias, sizes) == (True, False)
-    assert dispatch._choose(nn.Parameter(x), weight, bias, sizes) == (False, False)
-    assert dispatch._choose(x.to("meta"), weight.to("meta"), None, sizes) == (False, False)
-    assert dispatch._choose(x, weight.to(torch.bfloat16), bias, sizes) == (False, False)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert dispatch._choose(x, weight, bias, sizes) == (False, False)
-        assert conv_transpose(x, weight, bias, sizes).dtype == torch.bfloat16
+    assert dispatch._choose(x, weight, bias, sizes) == SEEN
+    assert dispatch._choose(nn.Parameter(x), weight, bias, sizes) == PYTORCHS
+    assert dispatch._choose(x.to("meta"), weight.to("meta"), None, sizes) == PYTORCHS
+    assert dispatch._choose(x, weight.to(torch.bfloat16), bias, sizes) == PYTORCHS
+    with torch.autocast("cpu", torch.float16):
+        assert dispatch._choose(x, weight, bias, sizes) == PYTORCHS
 
 
 LAYERS = [
@@ -268,7 +349,7 @@ def test_the_output_can_be_changed_in_place(last, training):
 
 def test_graphs_show_one_transposed_convolution():
     layer, x = AutoConvTranspose2d(32, 1, 64, 128), torch.randn(4, 32, 64, 64)
-    assert dispatch._choose(x, layer.weight, layer.bias, geometry(2, 2)) == (True, True)
+    assert dispatch._choose(x, layer.weight, layer.bias, geometry(2, 2)) == HEAD
     exported = torch.export.export(layer, (x,))
     calls = [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
     assert calls == ["aten.conv_transpose2d.input"]

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import hypothesis
 import torch
 
-from autoup.layers import dispatch
+from autoup.layers import dispatch, subpixel
 from support.oracle import AUTO, PLAIN, artifacts_allowed
 
 with ExitStack() as kept:
@@ -39,16 +39,20 @@ DECODERS = {
 }
 
 
-def _is_measured(input, weight, is_measured=dispatch._is_measured):
+def _precision(input, weight, precision=dispatch._precision):
     """Take double precision for single, since finite differences need it."""
-    if input.dtype == weight.dtype == torch.float64:
-        return is_measured(input.float(), weight.float())
-    return is_measured(input, weight)
+    if input.dtype == weight.dtype == torch.float64 and input.is_cpu:
+        return input.dtype
+    return precision(input, weight)
 
 
 def without_threshold(test):
     """Let layers of any size, in double precision too, choose among all ways to compute them."""
-    return patch.multiple(dispatch, _PIXELS=0, _VALUES=0, _LARGE=0, _is_measured=_is_measured)(test)
+    sizes = dict.fromkeys(("_PIXELS", "_VALUES", "_BODY", "_LARGE", "_PLANE", "_SHALLOW"), 0)
+    test = patch.object(subpixel, "_COPY", 0)(test)
+    return patch.multiple(
+        dispatch, **sizes, _precision=_precision, has_wide_registers=lambda: False
+    )(test)
 
 
 class Entry(common_modules.ModuleInfo):

@@ -1,20 +1,23 @@
 """Which way a transposed convolution is computed: PyTorch's, or another where that is faster.
 
-Two things are slow in oneDNN, which computes it on the CPU. A vector register holds output
-channels, so a transposed convolution to one or three of them leaves most lanes empty; ``subpixel``
-fills them. And the bias' gradient takes as long as the rest of the backward pass where channels
-lie last; the Function below leaves that sum to PyTorch.
+Four things are slow in oneDNN, which computes it on the CPU. A vector register holds output
+channels, so a transposed convolution to one or three of them leaves most lanes empty. Where
+channels lie first, its copies into its own memory format and back take a third of the call.
+``subpixel`` fills the lanes and copies once. The bias' gradient takes as long as the rest of the
+backward pass where channels lie last; the Function below leaves that sum to PyTorch. And without
+AVX-512 the weight's gradient takes up to twice as long as the product that it is.
 """
 
+from functools import cache
 from inspect import signature
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from autoup.layers.subpixel import FEW, Geometry, is_subpixel, subpixel
+from autoup.layers.subpixel import FEW, Geometry, gradients, is_subpixel, subpixel
 from autoup.versions import is_exporting
 
 _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -22,7 +25,24 @@ _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_tran
 # From where on another way wins, by what benchmarks/growth.py and speed.py measure.
 _PIXELS = 2**15  # of the output, over the batch: below, the set-up costs what is won
 _VALUES = 2**19  # values of the output: below, so does a backward pass called from Python
-_LARGE = 2**22  # values of the output: above, PyTorch's copies between memory formats cost more
+_BODY = 2**17  # values of the output, for inference: below, oneDNN's copies cost less than ours
+_LARGE = 2**21  # values of the output, in training: below, what is won is lost to the caches
+_PLANE = 2**8  # pixels of one input: below, a product for each is too narrow
+_WIDE = 2**14  # pixels of one input: above, BLAS reads the weight's gradient from too far apart
+_DEEP = 2**9  # channels of the input: from here on all but the product is small
+_SHALLOW = 2**5  # channels of the input: below, no gradient is slower than the product
+
+
+class _Way(NamedTuple):
+    """How it is computed: by ``subpixel``; with the Function below; the gradients alike; cast."""
+
+    low: bool = False
+    own: bool = False
+    gradients: bool = False
+    cast: torch.dtype | None = None
+
+
+_PLAIN = _Way()
 
 
 def conv_transpose(
@@ -31,91 +51,142 @@ def conv_transpose(
     """Return the transposed convolution, computed in the fastest way known for it.
 
     The numbers are the same up to rounding, in the memory format of the input. Sizes, memory
-    format and dtype decide, and whether gradients are wanted. Traced, exported, under autocast,
-    off the CPU and in other precisions than float32 and bfloat16 it is PyTorch's call.
+    format and dtype decide, and whether gradients are wanted. Traced, exported, off
+    the CPU and in other precisions than float32 and bfloat16 it is PyTorch's call.
 
     Example:
         >>> x, weight = torch.ones(1, 2, 3), torch.ones(2, 1, 2)
         >>> conv_transpose(x, weight, None, Geometry((2,), (0,), (0,), 1, (1,)))
         tensor([[[2., 2., 2., 2., 2., 2.]]])
     """
-    low, own = _choose(input, weight, bias, geometry)
-    if own:
-        return _ConvTranspose.apply(input, weight, bias, geometry, low)  # pyright: ignore
-    return (subpixel if low else _transposed)(input, weight, bias, geometry)
+    way = _choose(input, weight, bias, geometry)
+    if way.cast is not None:  # As autocast does.
+        input, weight = input.to(way.cast), weight.to(way.cast)
+        bias = None if bias is None else bias.to(way.cast)
+    if way.own:
+        return _ConvTranspose.apply(input, weight, bias, geometry, way)  # pyright: ignore
+    return (subpixel if way.low else _transposed)(input, weight, bias, geometry)
 
 
 def _transposed(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     return _TRANSPOSED[len(geometry.stride)](input, weight, bias, *geometry)
 
 
-def _choose(
-    input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
-) -> tuple[bool, bool]:
-    """Return whether to compute it by ``subpixel``, and whether with the Function below."""
+def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
     if type(input) is not Tensor or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-        return False, False
+        return _PLAIN
     if is_exporting():  # Before a size is asked for, which would bind the graph.
-        return False, False
+        return _PLAIN
     if input.ndim != len(geometry.stride) + 2 or input.shape[1] != weight.shape[0]:
-        return False, False
+        return _PLAIN
     channels = weight.shape[1] * geometry.groups
     pixels = input.numel() // weight.shape[0] * prod(geometry.stride)
     compiled = torch.compiler.is_compiling()  # What is large is then computed channels last.
     few = channels <= FEW and pixels >= _PIXELS
-    wide = not compiled and pixels * channels >= _VALUES
-    if not (few or wide) or not _is_measured(input, weight):
-        return False, False
-    first = input.is_contiguous()
-    if first == input.movedim(1, -1).is_contiguous():  # Neither memory format, or both.
-        return False, False
+    wide = not compiled and pixels * channels >= _BODY
+    if not (few or wide):
+        return _PLAIN
+    first, trained = input.is_contiguous(), torch.is_grad_enabled()
+    trained = trained and (input.requires_grad or weight.requires_grad)
+    if not (few or first or trained):
+        return _PLAIN
+    if not (first or input.movedim(1, -1).is_contiguous()):
+        return _PLAIN
+    if input.shape[1] == 1 or prod(input.shape[2:]) == 1:  # In both memory formats at once.
+        return _PLAIN
     if first and not weight.is_contiguous():  # PyTorch then puts channels last.
-        return False, False
-    large = first and not compiled and input.dtype == torch.float32
-    large = large and pixels * channels >= _LARGE and tuple(weight.shape[2:]) == geometry.stride
-    low = (few or large) and is_subpixel(weight, geometry)
-    if compiled or not (torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)):
-        return low, False
-    split = wide and bias is not None and (not first or input.dtype == torch.bfloat16)
-    return low, low or split
+        return _PLAIN
+    dtype = _precision(input, weight)
+    if dtype is None:
+        return _PLAIN
+    way = _way(input, weight, bias is not None, geometry, dtype, pixels * channels, trained)
+    if compiled or not trained:
+        way = _Way(way.low)
+    if dtype != input.dtype or dtype != weight.dtype:
+        way = way._replace(cast=dtype)
+    return way if way.low or way.own else _PLAIN
 
 
-def _is_measured(input: Tensor, weight: Tensor) -> bool:
-    """Whether the ways have been measured for such tensors, and may be taken in this call."""
-    return (
-        input.is_cpu
-        and type(weight) in (Tensor, nn.Parameter)
-        and input.dtype == weight.dtype
-        and input.dtype in (torch.float32, torch.bfloat16)
-        and not torch.is_autocast_enabled("cpu")
-    )
+def _way(
+    input: Tensor,
+    weight: Tensor,
+    bias: bool,
+    geometry: Geometry,
+    dtype: torch.dtype,
+    values: int,
+    trained: bool,
+) -> _Way:
+    """Return how a call of so many values is computed, if it is not for a compiler."""
+    first, plane, channels = input.is_contiguous(), prod(input.shape[2:]), input.shape[1]
+    able = is_subpixel(weight, geometry)
+    if weight.shape[1] <= FEW:
+        gradients, low = False, able and values >= weight.shape[1] * _PIXELS
+    else:
+        body = able and tuple(weight.shape[2:]) == geometry.stride
+        body = body and dtype != torch.bfloat16 and plane >= _PLANE
+        gradients = body and values >= _VALUES and not has_wide_registers()
+        gradients = gradients and channels >= _SHALLOW and not (first and plane >= _WIDE)
+        low = body and first and channels < _DEEP
+        low = low and (not trained or gradients or values >= _LARGE)
+    split = bias and values >= _VALUES and (not first or dtype == torch.bfloat16)
+    return _Way(low, low or gradients or split, gradients)
+
+
+@cache
+def has_wide_registers() -> bool:
+    """Whether the processor has AVX-512, whose gradients oneDNN computes as fast as products.
+
+    Others than x86 processors, where nothing was measured, count as having it.
+
+    Example:
+        >>> has_wide_registers() == (torch.backends.cpu.get_cpu_capability() != "AVX2")
+        True
+    """
+    return torch.backends.cpu.get_cpu_capability() != "AVX2"
+
+
+def _precision(input: Tensor, weight: Tensor) -> torch.dtype | None:
+    """Return in which precision it is computed; None where the ways were not measured."""
+    dtypes = torch.float32, torch.bfloat16
+    if not input.is_cpu or type(weight) not in (Tensor, nn.Parameter):
+        return None
+    if input.dtype not in dtypes or weight.dtype not in dtypes:
+        return None
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        return None if dtype not in dtypes or torch.compiler.is_compiling() else dtype
+    return input.dtype if input.dtype == weight.dtype else None
 
 
 class _ConvTranspose(torch.autograd.Function):
-    """The transposed convolution; its backward pass is PyTorch's, but for the bias."""
+    """The transposed convolution; the bias' gradient is a sum of its own."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, low: bool
+        input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: _Way
     ) -> Tensor:
-        return (subpixel if low else _transposed)(input, weight, bias, geometry)
+        return (subpixel if way.low else _transposed)(input, weight, bias, geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
-        input, weight, _, ctx.geometry, _ = inputs
+        input, weight, _, ctx.geometry, ctx.way = inputs
         ctx.save_for_backward(input, weight)
         ctx.save_for_forward(input, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        stride, padding, output_padding, groups, dilation = ctx.geometry
         to_input, to_weight, to_bias, *_ = ctx.needs_input_grad
-        dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
-            grad, *ctx.saved_tensors, None, stride, padding, dilation, True, output_padding, groups,
-            (to_input, to_weight, False),
-        )  # fmt: skip
+        stride, padding, output_padding, groups, dilation = ctx.geometry
+        if ctx.way.gradients:
+            wanted = to_input, to_weight
+            dinput, dweight = gradients(grad, *ctx.saved_tensors, stride, wanted)
+        else:
+            dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
+                grad, *ctx.saved_tensors, None, stride, padding, dilation, True, output_padding,
+                groups, (to_input, to_weight, False),
+            )  # fmt: skip
         dbias = grad.sum((0, *range(2, grad.ndim))) if to_bias else None
         return dinput, dweight, dbias, None, None
 

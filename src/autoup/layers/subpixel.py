@@ -18,6 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 from autoup.internals import without_its_base
 
 FEW = 4  # Output channels of an image head: a vector register holds 8 or 16.
+_WIDE = 2**15  # Pixels of one input: from here on BLAS reads them from too far apart.
+_COPY = 2**15  # Values: below, pairs are not worth the calls.
 
 _CONV: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -81,14 +83,55 @@ def subpixel(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
     return without_its_base(made)
 
 
+def gradients(
+    grad: Tensor, input: Tensor, weight: Tensor, stride: Sequence[int], wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of input and weight, where the kernel is the stride.
+
+    Shape:
+        - grad: ``(N, out_channels, *size)``, of the output
+        - input, weight: as ``subpixel`` takes them, and their gradients.
+
+    Example:
+        >>> x, weight = torch.ones(1, 2, 3), torch.ones(2, 1, 2)
+        >>> gradients(torch.ones(1, 1, 6), x, weight, (2,), (True, True))
+        (tensor([[[2., 2., 2.],
+                 [2., 2., 2.]]]), tensor([[[3., 3.]],
+        <BLANKLINE>
+                [[3., 3.]]]))
+    """
+    last = not input.is_contiguous()
+    low = _from_pixels(grad, stride, last)
+    if last:
+        kernel, _ = _phases_as_channels(weight, stride, last)
+        ones, zeros = [1] * len(stride), [0] * len(stride)
+        dinput, dkernel, _ = torch.ops.aten.convolution_backward.default(
+            low, input, kernel, None, ones, zeros, ones, False, zeros, 1, (*wanted, False)
+        )
+        return dinput, _as_kernel(dkernel, stride) if wanted[1] else None
+    dinput = dweight = None  # Flattened by reshape, which batched gradients know.
+    low = low.reshape(*low.shape[:2], -1)
+    if wanted[0]:
+        factor = weight.reshape(1, len(weight), -1).expand(len(input), -1, -1)
+        dinput = torch.bmm(factor, low).view(input.shape)
+    if wanted[1]:
+        products = torch.bmm(input.reshape(*input.shape[:2], -1), low.mT)
+        dweight = products.sum(0).view(weight.shape)
+    return dinput, dweight
+
+
 def _at_low_resolution(
     input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], unseen: Sequence[int]
 ) -> Tensor:
-    """Return all phases as channels: ``(N, phases * out_channels, *size)``."""
-    kernel, q = _phases_as_channels(weight, stride)
-    offset = None if bias is None else bias.repeat(prod(stride))
-    if max(q) == 1 and offset is not None and weight.shape[1] <= FEW and input.is_contiguous():
-        factor = kernel.flatten(1).expand(len(input), -1, -1)  # As a product, less to set up.
+    """Return all phases as channels, the order of ``_phases_as_channels``."""
+    last, phases = not input.is_contiguous(), prod(stride)
+    kernel, q = _phases_as_channels(weight, stride, last)
+    offset = bias
+    if bias is not None:
+        offset = bias.repeat(phases) if last else bias[:, None].expand(-1, phases).reshape(-1)
+    few = weight.shape[1] <= FEW  # Less to set up as a product.
+    if max(q) == 1 and offset is not None and not last and (few or input[0, 0].numel() < _WIDE):
+        factor = kernel.flatten(1).expand(len(input), -1, -1)
         low = torch.baddbmm(offset.unsqueeze(1), factor, input.flatten(2))
         return low.view(len(input), -1, *input.shape[2:])
     halo = [n - 1 - u for n, u in zip(q, unseen, strict=True)]
@@ -96,8 +139,16 @@ def _at_low_resolution(
     return low
 
 
-def _phases_as_channels(weight: Tensor, stride: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """Return the kernel, ``(phases * out_channels, in_channels, *q)``, and q along each axis."""
+def _phases_as_channels(
+    weight: Tensor, stride: Sequence[int], last: bool
+) -> tuple[Tensor, list[int]]:
+    """Return the kernel of all phases, and q along each axis.
+
+    Shape:
+        - the kernel: ``(out_channels * phases, in_channels, *q)``, a view of the weight where the
+          kernel is the stride; ``(phases * out_channels, ...)`` for channels last, in which what
+          lies side by side in the output does so at low resolution, too.
+    """
     dims = len(stride)
     q = [k // s for k, s in zip(weight.shape[2:], stride, strict=True)]
     cells = [size for pair in zip(q, stride, strict=True) for size in pair]
@@ -105,15 +156,61 @@ def _phases_as_channels(weight: Tensor, stride: Sequence[int]) -> tuple[Tensor, 
     taps, phases = [*range(2, 2 + 2 * dims, 2)], range(3, 3 + 2 * dims, 2)
     if max(q) > 1:
         kernel = kernel.flip(taps)
-    return kernel.permute(*phases, 1, 0, *taps).reshape(-1, weight.shape[0], *q), q
+    channels = [*phases, 1] if last else [1, *phases]
+    if last or max(q) > 1:
+        return kernel.permute(*channels, 0, *taps).reshape(-1, weight.shape[0], *q), q
+    return kernel.flatten(1).T.view(-1, weight.shape[0], *q), q
+
+
+def _as_kernel(kernel: Tensor, stride: Sequence[int]) -> Tensor:
+    """Undo ``_phases_as_channels`` where channels lie last and the kernel is the stride."""
+    cells = kernel.view(*stride, -1, kernel.shape[1])
+    return cells.permute(-1, -2, *range(len(stride)))
 
 
 def _as_pixels(low: Tensor, channels: int, stride: Sequence[int], last: bool) -> Tensor:
     """Lay the channels out as pixels: ``(N, channels, *size)``, or ``(N, *size, channels)``."""
     dims, (batch, _, *size) = len(stride), low.shape
-    cells = low.view(batch, *stride, channels, *size)
     made_size = [n * s for n, s in zip(size, stride, strict=True)]
-    pixels = [place for axis in range(dims) for place in (2 + dims + axis, 1 + axis)]
     if last:
-        return cells.permute(0, *pixels, 1 + dims).contiguous().view(batch, *made_size, channels)
-    return cells.permute(0, 1 + dims, *pixels).contiguous().view(batch, channels, *made_size)
+        pixels = [place for axis in range(dims) for place in (2 + dims + axis, 1 + axis)]
+        cells = low.view(batch, *stride, channels, *size).permute(0, *pixels, 1 + dims)
+        return cells.contiguous().view(batch, *made_size, channels)
+    pixels = [place for axis in range(dims) for place in (2 + dims + axis, 2 + axis)]
+    cells = low.view(batch, channels, *stride, *size).permute(0, 1, *pixels)
+    return _interleaved(cells).view(batch, channels, *made_size)
+
+
+def _interleaved(cells: Tensor) -> Tensor:
+    """Return a contiguous copy; of pairs as complex numbers, whose two parts are written at once.
+
+    Not for a compiler, which writes so by itself, and not where PyTorch refuses to write into a
+    tensor that it is given: under ``torch.func.vmap``, and for derivatives besides the Function's.
+    """
+    if (
+        cells.shape[-1] == 2
+        and cells.dtype in (torch.float32, torch.float64)
+        and cells.numel() >= _COPY
+        and not torch.compiler.is_compiling()
+        and not torch.compiler.is_compiling()
+    ):
+        made = torch.empty(cells.shape, dtype=cells.dtype)
+        try:
+            torch.complex(*cells.unbind(-1), out=torch.view_as_complex(made))
+        except RuntimeError:
+            return cells.contiguous()
+        return made
+    return cells.contiguous()
+
+
+def _from_pixels(pixels: Tensor, stride: Sequence[int], last: bool) -> Tensor:
+    """Undo ``_as_pixels``: a tensor ``(N, ..., *size)``, for channels last in that format."""
+    dims, (batch, channels, *made_size) = len(stride), pixels.shape
+    size = [n // s for n, s in zip(made_size, stride, strict=True)]
+    cells = [n for pair in zip(size, stride, strict=True) for n in pair]
+    phases, places = range(3, 3 + 2 * dims, 2), range(2, 2 + 2 * dims, 2)
+    cut = pixels.reshape(batch, channels, *cells)
+    if last:
+        low = cut.permute(0, *places, *phases, 1).reshape(batch, *size, -1)
+        return low.movedim(-1, 1)
+    return cut.permute(0, 1, *phases, *places).reshape(batch, -1, *size)
