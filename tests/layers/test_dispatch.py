@@ -11,8 +11,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
+from autoup.layers.depthwise import as_convolution, as_products, is_convolution, is_depthwise
 from autoup.layers.dispatch import _Way as Way
 from autoup.layers.dispatch import conv_transpose
+from autoup.layers.one_pixel import from_one_pixel, is_whole
 from autoup.layers.subpixel import Geometry, is_subpixel, subpixel
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -42,7 +44,7 @@ def plain(x, weight, bias, sizes):
 
 SUBPIXEL = [
     (dims, s, q, p, a)
-    for dims, s, q in product((1, 2, 3), (2, 3, 4), (1, 2, 3))
+    for dims, s, q in product((1, 2, 3), (1, 2, 3, 4), (1, 2, 3))
     for p in range(q * s)
     for a in range(min(s, p + 1))
     if dims < 3 or q * s <= 6
@@ -78,7 +80,7 @@ def test_subpixel_takes_axes_of_different_strides():
         (geometry(2, 2), 3),
         (geometry(2, 2, groups=2), 2),
         (geometry(2, 3, dilation=2), 3),
-        (geometry(2, 1), 1),
+        (geometry(2, 2, 2), 2),
         (geometry(2, 2, 0, 1), 2),
     ],
 )
@@ -86,11 +88,64 @@ def test_what_subpixel_cannot_compute_is_told(sizes, kernel):
     assert not is_subpixel(torch.empty(4, 2, kernel, kernel), sizes)
 
 
+APART = [
+    (dims, k, p, d)
+    for dims, k, d in product((1, 2, 3), (1, 2, 3), (1, 2))
+    for p in range(d * (k - 1) + 1)
+]
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_convolution_with_the_kernel_turned_around_is_the_depthwise_one_of_stride_1(dims):
+    for form, (_, k, p, d) in product(FORMATS[dims], [row for row in APART if row[0] == dims]):
+        sizes = geometry(dims, 1, p, groups=4, dilation=d)
+        x, weight, _ = tensors(dims, (4, 1), 6, k, form=form)
+        assert is_depthwise(weight, sizes)
+        assert is_convolution(weight, sizes)
+        for offset in (torch.randn(4, dtype=DOUBLE), None):
+            made, wanted = as_convolution(x, weight, offset, sizes), plain(x, weight, offset, sizes)
+            torch.testing.assert_close(made, wanted, rtol=0, atol=1e-12)
+    assert not is_convolution(weight, geometry(dims, 1, d * (k - 1) + 1, groups=4, dilation=d))
+    assert not is_convolution(weight, geometry(dims, 2, groups=4))
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_depthwise_kernels_that_are_the_stride_are_products(dims):
+    for form, k in product(FORMATS[dims], (1, 2, 3)):
+        sizes = geometry(dims, k, groups=4)
+        x, weight, _ = tensors(dims, (4, 1), 3, k, form=form)
+        for offset in (torch.randn(4, dtype=DOUBLE), None):
+            made, wanted = as_products(x, weight, offset, sizes), plain(x, weight, offset, sizes)
+            torch.testing.assert_close(made, wanted, rtol=0, atol=1e-12)
+            assert made.is_contiguous(memory_format=form or torch.contiguous_format)
+            assert not made._is_view()
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_one_pixel_is_laid_out_as_pytorch_lays_it(dims, groups):
+    way = from_one_pixel if groups == 1 else as_products
+    for given, weights, k, s in product(FORMATS[dims], FORMATS[dims], (1, 2, 3), (1, 2, 4)):
+        sizes = geometry(dims, s, groups=groups)
+        assert is_whole(sizes)
+        x, weight, _ = tensors(dims, (4, 4 // groups), 1, k, dtype=torch.float32)
+        if given is not None:  # As pooling leaves it, and no `to` can: of one pixel, channels last.
+            x = x.expand(-1, -1, *(2,) * dims).contiguous(memory_format=given)
+            x = x.mean(tuple(range(2, 2 + dims)), keepdim=True)
+        weight = weight if weights is None else weight.to(memory_format=weights)
+        for offset in (torch.randn(4), None):
+            made, wanted = way(x, weight, offset, sizes), plain(x, weight, offset, sizes)
+            torch.testing.assert_close(made, wanted, rtol=0, atol=1e-6)
+            assert made.stride() == wanted.stride() or k == 1, (given, weights)
+    assert not any(map(is_whole, (geometry(dims, 2, 1), geometry(dims, 2, 0, 1))))
+    assert not is_whole(geometry(dims, 2, dilation=2))
+
+
 # How it can be computed, with the kernels that it can be for: k, s, p, a.
 WAYS = {
     Way(own=True): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
-    Way(low=True, own=True): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
-    Way(low=True, own=True, gradients=True): [(2, 2, 0, 0), (3, 3, 0, 0)],
+    Way(subpixel, True): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
+    Way(subpixel, True, True): [(2, 2, 0, 0), (3, 3, 0, 0)],
     Way(own=True, gradients=True): [(2, 2, 0, 0), (3, 3, 0, 0)],
 }
 
@@ -147,9 +202,9 @@ def test_only_the_gradients_that_are_wanted_are_computed(wanted, last, way):
 
 # What is chosen where: the facts, then with AVX-512, and without it where that is another way.
 # The sizes straddle each threshold.
-PYTORCHS, HEAD, SPLIT = Way(), Way(low=True, own=True), Way(own=True)
-BODY, LAST = Way(low=True, own=True, gradients=True), Way(own=True, gradients=True)
-SEEN, CAST = Way(low=True), torch.bfloat16
+PYTORCHS, HEAD, SPLIT = Way(), Way(subpixel, True), Way(own=True)
+BODY, LAST = Way(subpixel, True, True), Way(own=True, gradients=True)
+SEEN, CAST = Way(subpixel), torch.bfloat16
 CHOICES = [
     ("a head", {"channels": (32, 1)}, HEAD),
     ("a head, channels last", {"channels": (32, 3), "last": True}, HEAD),
@@ -179,6 +234,42 @@ CHOICES = [
     ("a body for inference in bfloat16",
      {"channels": (8, 32), "size": 128, "grad": False, "dtype": torch.bfloat16}, PYTORCHS),
     ("a body for inference, k4", {"channels": (8, 32), "kernel": 4, "grad": False}, PYTORCHS),
+    ("pointwise", {"channels": (32, 32), "kernel": 1, "stride": 1}, BODY),
+    ("pointwise, deep",
+     {"channels": (512, 32), "kernel": 1, "stride": 1, "size": 16, "batch": 16, "grad": False},
+     SEEN),
+    ("pointwise to few", {"channels": (64, 2), "kernel": 1, "stride": 1, "size": 256}, PYTORCHS),
+    ("pointwise to few, for inference",
+     {"channels": (64, 2), "kernel": 1, "stride": 1, "size": 256, "grad": False}, SEEN),
+    ("pointwise in bfloat16", {"channels": (32, 32), "kernel": 1, "stride": 1, "dtype": CAST},
+     BODY),
+    ("pointwise, channels last",
+     {"channels": (32, 32), "kernel": 1, "stride": 1, "last": True}, SPLIT),
+    ("k3 s1", {"channels": (32, 32), "kernel": 3, "stride": 1, "grad": False}, PYTORCHS),
+    ("depthwise k3 s1",
+     {"channels": (8, 1), "kernel": 3, "stride": 1, "padding": 1, "groups": 8, "size": 32},
+     Way(as_convolution)),
+    ("depthwise k3 s1, small",
+     {"channels": (7, 1), "kernel": 3, "stride": 1, "padding": 1, "groups": 7, "size": 32},
+     PYTORCHS),
+    ("depthwise k3 s1 d2, channels last", {"channels": (8, 1), "kernel": 3, "stride": 1,
+      "dilation": 2, "groups": 8, "last": True}, Way(as_convolution)),
+    ("depthwise k3 s1 p3", {"channels": (8, 1), "kernel": 3, "stride": 1, "padding": 3,
+      "groups": 8}, PYTORCHS),
+    ("depthwise k2 s2", {"channels": (8, 1), "groups": 8}, Way(as_products, True)),
+    ("depthwise k2 s2, inference",
+     {"channels": (8, 1), "groups": 8, "grad": False}, Way(as_products)),
+    ("depthwise k2 s2, small", {"channels": (8, 1), "groups": 8, "size": 63}, PYTORCHS),
+    ("depthwise k2 s2 p1", {"channels": (8, 1), "groups": 8, "padding": 1}, PYTORCHS),
+    ("depthwise k4 s2, channels last", {"channels": (32, 1), "groups": 32, "kernel": 4,
+      "padding": 1, "last": True}, SPLIT),
+    ("two groups", {"channels": (8, 32), "groups": 2, "grad": False}, PYTORCHS),
+    ("one pixel", {"channels": (8, 4), "size": 1, "batch": 1, "kernel": 4}, Way(from_one_pixel)),
+    ("one pixel, padded", {"channels": (8, 4), "size": 1, "kernel": 4, "padding": 1}, PYTORCHS),
+    ("one pixel, depthwise", {"channels": (8, 1), "size": 1, "groups": 8}, Way(as_products)),
+    ("one pixel, two groups", {"channels": (8, 4), "size": 1, "groups": 2}, PYTORCHS),
+    ("autocast: one pixel",
+     {"channels": (8, 4), "size": 1, "cast": True}, Way(from_one_pixel, cast=CAST)),
     ("a body, channels last", {"channels": (32, 32), "last": True}, SPLIT, LAST),
     ("a body of few, channels last", {"channels": (8, 32), "last": True}, SPLIT),
     ("a body, k3", {"channels": (32, 32), "last": True, "kernel": 3}, SPLIT),
@@ -203,6 +294,9 @@ def case(
     batch=4,
     kernel=2,
     padding=0,
+    stride=2,
+    groups=1,
+    dilation=1,
     last=False,
     grad=True,
     bias=True,
@@ -210,8 +304,10 @@ def case(
     cast=False,  # noqa: ARG001 (by autocast, which is around the call)
 ):
     form = torch.channels_last if last else None
-    x, weight, offset = tensors(2, channels, size, kernel, batch, form, dtype, grad)
-    return x, weight, offset if bias else None, geometry(2, 2, padding)
+    x, weight, _ = tensors(2, channels, size, kernel, batch, form, dtype, grad)
+    offset = torch.randn(channels[1] * groups, dtype=dtype, requires_grad=grad)
+    sizes = geometry(2, stride, padding, groups=groups, dilation=dilation)
+    return x, weight, offset if bias else None, sizes
 
 
 @pytest.mark.parametrize("wide", [True, False], ids=["AVX-512", "AVX2"])
@@ -223,13 +319,14 @@ def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(row, wide, 
     with torch.autocast("cpu", torch.bfloat16, enabled="cast" in facts):
         assert dispatch._choose(*inputs) == chosen
         with torch.no_grad():
+            alike = dispatch._choose(*inputs) == chosen
             made, wanted = conv_transpose(*inputs), plain(*inputs)
         traced, exact = conv_transpose(*inputs), plain(*inputs)
     bound = {torch.float32: 1e-5, torch.bfloat16: 3e-2, DOUBLE: 1e-13}[made.dtype]
     assert (made - wanted).abs().max() <= bound * wanted.abs().max()
     assert made.dtype == wanted.dtype
     assert made.stride() == wanted.stride() or made.shape[1] == 1
-    assert torch.equal(traced.detach(), made) or chosen.own
+    assert torch.equal(traced.detach(), made) or not alike
     assert (traced.grad_fn is not None) == inputs[1].requires_grad
     if traced.requires_grad:
         given = [each for each in inputs[:3] if each is not None]
@@ -281,8 +378,9 @@ def strange(x):
 def test_inputs_dense_in_neither_memory_format_or_in_both_are_left_to_pytorch():
     x, weight, bias, sizes = case((32, 1), size=128, grad=False)
     for each in strange(x):
-        assert dispatch._choose(each, weight, bias, sizes) == PYTORCHS
-        assert torch.equal(
+        chosen = dispatch._choose(each, weight, bias, sizes)
+        assert chosen == (PYTORCHS if each.shape[-1] > 1 else Way(from_one_pixel))
+        assert chosen != PYTORCHS or torch.equal(
             conv_transpose(each, weight, bias, sizes), plain(each, weight, bias, sizes)
         )
     assert dispatch._choose(x[0], weight, bias, sizes) == PYTORCHS, "unbatched"

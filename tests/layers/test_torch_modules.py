@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 from support.harness import (
+    DECODERS,
     ENTRIES,
     LAYOUTS,
     SPECS,
@@ -60,7 +61,7 @@ class TestModule(common_utils.TestCase):
         """Go through the samples: how to build the layer, its input, and torch's reference."""
         options = {"dtype": dtype, "requires_grad": requires_grad, "training": training}
         samples = info.module_inputs_func(info, device=device, **options)
-        assert len(samples) == 5
+        assert len(samples) == 2 + len(DECODERS) - 2
         for sample in samples:
             given, (x,) = sample.constructor_input, sample.forward_input.args
 
@@ -348,5 +349,5 @@ for name, spec in SPECS.items():
 
 def test_every_sample_of_torch_is_there():
     assert len(ENTRIES) == 4 * 3
-    assert len(SPECS) == 4 * (10 + 9)
+    assert len(SPECS) == 4 * (10 + 3 * len(DECODERS))
     assert set(SPECS) > INFEASIBLE

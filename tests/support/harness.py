@@ -36,7 +36,18 @@ DECODERS = {
     "kernel_is_stride": (4, 3, 2, 2),
     "one_channel": (5, 1, 2, 2),
     "two_taps_a_phase": (4, 3, 4, 2, 1),
+    "pointwise": (4, 3, 1),
+    "depthwise": (4, 4, 3, 1, 1, 0, 4),
+    "depthwise_kernel_is_stride": (4, 4, 2, 2, 0, 0, 4),
+    "one_pixel": (4, 3, 2),
+    "depthwise_one_pixel": (4, 4, 3, 1, 0, 0, 4),
 }
+PIXEL = "one_pixel"
+
+
+def shape_for(name, dims):
+    """Return the shape of an input for one of the decoders' layers."""
+    return (2, DECODERS[name][0], *((1,) * dims if name.endswith(PIXEL) else PIXELS[dims]))
 
 
 def _precision(input, weight, precision=dispatch._precision):
@@ -48,7 +59,9 @@ def _precision(input, weight, precision=dispatch._precision):
 
 def without_threshold(test):
     """Let layers of any size, in double precision too, choose among all ways to compute them."""
-    sizes = dict.fromkeys(("_PIXELS", "_VALUES", "_BODY", "_LARGE", "_PLANE", "_SHALLOW"), 0)
+    sizes = dict.fromkeys(
+        ("_PIXELS", "_VALUES", "_BODY", "_LARGE", "_PLANE", "_SHALLOW", "_APART"), 0
+    )
     test = patch.object(subpixel, "_COPY", 0)(test)
     return patch.multiple(
         dispatch, **sizes, _precision=_precision, has_wide_registers=lambda: False
@@ -80,10 +93,11 @@ class Entry(common_modules.ModuleInfo):
         plain_samples += [
             common_modules.ModuleInput(
                 common_modules.FunctionInput(*arguments),
-                common_modules.FunctionInput(make((2, arguments[0], *PIXELS[self.dims]))),
+                common_modules.FunctionInput(make(shape_for(name, self.dims))),
                 desc=name,
             )
             for name, arguments in DECODERS.items()
+            if not name.endswith(PIXEL)  # In double precision the plain one loses its layout.
         ]
         return plain_samples if self.variant is None else [self._ours(s) for s in plain_samples]
 
@@ -125,7 +139,7 @@ def _read_specs():
         old = getattr(common_nn, "new_module_tests", ())  # Of 2.6, which has no function for it.
         specs = [dict(s) for s in getattr(common_nn, "get_new_module_tests", lambda: old)()]
     for dims, (desc, arguments) in product(PLAIN, DECODERS.items()):
-        size = (2, arguments[0], *PIXELS[dims])
+        size = shape_for(desc, dims)
         specs.append({"module_name": PLAIN[dims].__name__, "desc": desc, "input_size": size})
         specs[-1] |= {"constructor_args": arguments, "default_dtype": torch.double}
     return dict(

@@ -1,13 +1,15 @@
 """Which way a transposed convolution is computed: PyTorch's, or another where that is faster.
 
-Four things are slow in oneDNN, which computes it on the CPU. A vector register holds output
+Several things are slow in oneDNN, which computes it on the CPU. A vector register holds output
 channels, so a transposed convolution to one or three of them leaves most lanes empty. Where
 channels lie first, its copies into its own memory format and back take a third of the call.
-``subpixel`` fills the lanes and copies once. The bias' gradient takes as long as the rest of the
-backward pass where channels lie last; the Function below leaves that sum to PyTorch. And without
-AVX-512 the weight's gradient takes up to twice as long as the product that it is.
+``subpixel`` fills the lanes and copies once. ``depthwise`` and ``one_pixel`` tell of two more. The
+bias' gradient takes as long as the rest of the backward pass where channels lie last; the Function
+below leaves that sum to PyTorch. And without AVX-512 the weight's gradient takes up to twice as
+long as the product that it is.
 """
 
+from collections.abc import Callable
 from functools import cache
 from inspect import signature
 from math import prod
@@ -17,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from autoup.layers.subpixel import FEW, Geometry, gradients, is_subpixel, subpixel
+from autoup.layers.depthwise import as_convolution, as_products, is_convolution, is_depthwise
+from autoup.layers.one_pixel import from_one_pixel, is_whole
+from autoup.layers.subpixel import FEW, Geometry, gradients, is_subpixel, lies_last, subpixel
 from autoup.versions import is_exporting
 
 _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -30,19 +34,8 @@ _LARGE = 2**21  # values of the output, in training: below, what is won is lost 
 _PLANE = 2**8  # pixels of one input: below, a product for each is too narrow
 _WIDE = 2**14  # pixels of one input: above, BLAS reads the weight's gradient from too far apart
 _DEEP = 2**9  # channels of the input: from here on all but the product is small
+_APART = 2**15  # values of the output, channels kept apart: below, the set-up costs what is won
 _SHALLOW = 2**5  # channels of the input: below, no gradient is slower than the product
-
-
-class _Way(NamedTuple):
-    """How it is computed: by ``subpixel``; with the Function below; the gradients alike; cast."""
-
-    low: bool = False
-    own: bool = False
-    gradients: bool = False
-    cast: torch.dtype | None = None
-
-
-_PLAIN = _Way()
 
 
 def conv_transpose(
@@ -51,8 +44,8 @@ def conv_transpose(
     """Return the transposed convolution, computed in the fastest way known for it.
 
     The numbers are the same up to rounding, in the memory format of the input. Sizes, memory
-    format and dtype decide, and whether gradients are wanted. Traced, exported, off
-    the CPU and in other precisions than float32 and bfloat16 it is PyTorch's call.
+    format and dtype decide, and whether gradients are wanted. Traced, exported, off the CPU and in
+    other precisions than float32 and bfloat16 it is PyTorch's call.
 
     Example:
         >>> x, weight = torch.ones(1, 2, 3), torch.ones(2, 1, 2)
@@ -65,11 +58,24 @@ def conv_transpose(
         bias = None if bias is None else bias.to(way.cast)
     if way.own:
         return _ConvTranspose.apply(input, weight, bias, geometry, way)  # pyright: ignore
-    return (subpixel if way.low else _transposed)(input, weight, bias, geometry)
+    return way.forward(input, weight, bias, geometry)
 
 
 def _transposed(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    return _TRANSPOSED[len(geometry.stride)](input, weight, bias, *geometry)
+    made: Tensor = _TRANSPOSED[len(geometry.stride)](input, weight, bias, *geometry)
+    return made
+
+
+class _Way(NamedTuple):
+    """How it is computed: by what; with the Function below; its gradients as products; cast."""
+
+    forward: Callable[[Tensor, Tensor, Tensor | None, Geometry], Tensor] = _transposed
+    own: bool = False
+    gradients: bool = False
+    cast: torch.dtype | None = None
+
+
+_PLAIN = _Way()
 
 
 def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
@@ -81,55 +87,86 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
         return _PLAIN
     channels = weight.shape[1] * geometry.groups
     pixels = input.numel() // weight.shape[0] * prod(geometry.stride)
-    compiled = torch.compiler.is_compiling()  # What is large is then computed channels last.
-    few = channels <= FEW and pixels >= _PIXELS
-    wide = not compiled and pixels * channels >= _BODY
-    if not (few or wide):
+    compiled = torch.compiler.is_compiling()  # Then only heads; what is large lies channels last.
+    few = channels <= FEW and pixels >= _PIXELS and max(geometry.stride) > 1
+    plane = prod(input.shape[2:])
+    alone = not compiled and is_depthwise(weight, geometry)
+    enough = pixels * channels >= (_APART if alone else _BODY) or plane == 1
+    if not few and (compiled or not enough):
         return _PLAIN
     first, trained = input.is_contiguous(), torch.is_grad_enabled()
     trained = trained and (input.requires_grad or weight.requires_grad)
-    if not (few or first or trained):
-        return _PLAIN
-    if not (first or input.movedim(1, -1).is_contiguous()):
-        return _PLAIN
-    if input.shape[1] == 1 or prod(input.shape[2:]) == 1:  # In both memory formats at once.
-        return _PLAIN
-    if first and not weight.is_contiguous():  # PyTorch then puts channels last.
+    if not (few or alone or first or trained):
         return _PLAIN
     dtype = _precision(input, weight)
     if dtype is None:
         return _PLAIN
-    way = _way(input, weight, bias is not None, geometry, dtype, pixels * channels, trained)
+    if plane == 1:
+        way = _PLAIN if compiled else _of_one_pixel(weight, geometry)
+    elif _has_no_memory_format(input, weight):
+        return _PLAIN
+    else:
+        way = _of_picture(input, weight, bias is not None, geometry, dtype, pixels, trained)
     if compiled or not trained:
-        way = _Way(way.low)
+        way = _Way(way.forward)
     if dtype != input.dtype or dtype != weight.dtype:
         way = way._replace(cast=dtype)
-    return way if way.low or way.own else _PLAIN
+    return way if way.own or way.forward is not _transposed else _PLAIN
 
 
-def _way(
+def _has_no_memory_format(input: Tensor, weight: Tensor) -> bool:
+    """Whether the input is dense in none, or PyTorch would change it for that of the weight."""
+    if input.shape[1] == 1:  # In both.
+        return True
+    if input.is_contiguous():
+        return lies_last(input, weight)
+    return not input.movedim(1, -1).is_contiguous()
+
+
+def _of_one_pixel(weight: Tensor, geometry: Geometry) -> _Way:
+    if is_whole(geometry):
+        if geometry.groups == 1:
+            return _Way(from_one_pixel)
+        if is_depthwise(weight, geometry):
+            return _Way(as_products)
+    return _PLAIN
+
+
+def _of_picture(
     input: Tensor,
     weight: Tensor,
     bias: bool,
     geometry: Geometry,
     dtype: torch.dtype,
-    values: int,
+    pixels: int,
     trained: bool,
 ) -> _Way:
-    """Return how a call of so many values is computed, if it is not for a compiler."""
+    """Return how a call is computed that is large enough for some way."""
     first, plane, channels = input.is_contiguous(), prod(input.shape[2:]), input.shape[1]
+    values, even = pixels * weight.shape[1] * geometry.groups, max(geometry.stride) == 1
+    tiles = tuple(weight.shape[2:]) == geometry.stride and is_whole(geometry)
+    split = bias and values >= _VALUES and (not first or dtype == torch.bfloat16)
+    if is_depthwise(weight, geometry):
+        if is_convolution(weight, geometry):
+            return _Way(as_convolution)
+        if tiles and (not trained or values >= _VALUES):
+            return _Way(as_products, True)
+        return _Way(own=split)
     able = is_subpixel(weight, geometry)
-    if weight.shape[1] <= FEW:
-        gradients, low = False, able and values >= weight.shape[1] * _PIXELS
+    if weight.shape[1] <= FEW and not even:
+        low = able and pixels >= _PIXELS
+        return _Way(subpixel if low else _transposed, low or split)
+    body = able and tiles and plane >= _PLANE and (even or dtype != torch.bfloat16)
+    gradients = body and values >= _VALUES
+    if even:  # A product already: nothing is rearranged.
+        gradients = gradients and first and plane < _WIDE
+        low = body and first
     else:
-        body = able and tuple(weight.shape[2:]) == geometry.stride
-        body = body and dtype != torch.bfloat16 and plane >= _PLANE
-        gradients = body and values >= _VALUES and not has_wide_registers()
+        gradients = gradients and not has_wide_registers()
         gradients = gradients and channels >= _SHALLOW and not (first and plane >= _WIDE)
         low = body and first and channels < _DEEP
-        low = low and (not trained or gradients or values >= _LARGE)
-    split = bias and values >= _VALUES and (not first or dtype == torch.bfloat16)
-    return _Way(low, low or gradients or split, gradients)
+    low = low and (not trained or gradients or values >= _LARGE)
+    return _Way(subpixel if low else _transposed, low or gradients or split, gradients)
 
 
 @cache
@@ -167,7 +204,7 @@ class _ConvTranspose(torch.autograd.Function):
     def forward(
         input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: _Way
     ) -> Tensor:
-        return (subpixel if way.low else _transposed)(input, weight, bias, geometry)
+        return way.forward(input, weight, bias, geometry)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
@@ -180,8 +217,8 @@ class _ConvTranspose(torch.autograd.Function):
         to_input, to_weight, to_bias, *_ = ctx.needs_input_grad
         stride, padding, output_padding, groups, dilation = ctx.geometry
         if ctx.way.gradients:
-            wanted = to_input, to_weight
-            dinput, dweight = gradients(grad, *ctx.saved_tensors, stride, wanted)
+            input, weight = ctx.saved_tensors
+            dinput, dweight = gradients(grad, input, weight, stride, (to_input, to_weight))
         else:
             dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
                 grad, *ctx.saved_tensors, None, stride, padding, dilation, True, output_padding,

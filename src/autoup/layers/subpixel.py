@@ -34,11 +34,33 @@ class Geometry(NamedTuple):
     dilation: tuple[int, ...]
 
 
+def lies_last(input: Tensor, weight: Tensor) -> bool:
+    """Tell whether PyTorch puts the output's channels last, as input or weight suggest it.
+
+    Where sizes of 1 leave that open the strides tell, as they do to PyTorch.
+
+    Example:
+        >>> x = torch.ones(2, 8, 1, 1)
+        >>> lies_last(x, torch.ones(8, 1, 4, 4).to(memory_format=torch.channels_last))
+        True
+    """
+    return _suggests_last(input) or _suggests_last(weight)
+
+
+def _suggests_last(tensor: Tensor) -> bool:
+    sizes, strides, least = tensor.shape, tensor.stride(), 0
+    for axis in (1, *range(tensor.ndim - 1, 1, -1), 0):
+        if strides[axis] < least or (axis == 0 and least == strides[1]):
+            return False
+        least = strides[axis] * max(sizes[axis], 1)
+    return True
+
+
 def is_subpixel(weight: Tensor, geometry: Geometry) -> bool:
     """Tell whether ``subpixel`` can compute it.
 
-    Kernels that are multiples of a stride above 1, one group, no dilation, and no more output
-    padding than padding.
+    Kernels that are multiples of the stride, one group, no dilation, no padding beyond the kernel,
+    and no more output padding than padding.
 
     Example:
         >>> is_subpixel(torch.empty(8, 4, 3, 3), Geometry((2, 2), (1, 1), (1, 1), 1, (1, 1)))
@@ -46,10 +68,10 @@ def is_subpixel(weight: Tensor, geometry: Geometry) -> bool:
     """
     stride, padding, output_padding, groups, dilation = geometry
     return (
-        prod(stride) > 1
-        and groups == 1
+        groups == 1
         and max(dilation) == 1
         and not any(k % s for k, s in zip(weight.shape[2:], stride, strict=True))
+        and all(p < k for k, p in zip(weight.shape[2:], padding, strict=True))
         and all(a <= p for p, a in zip(padding, output_padding, strict=True))
     )
 
