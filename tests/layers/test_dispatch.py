@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
-from autoup.layers.depthwise import as_convolution, as_products, is_convolution, is_depthwise
+from autoup.layers.dispatch import _apart as apart
 from autoup.layers.dispatch import _Way as Way
 from autoup.layers.dispatch import conv_transpose
 from autoup.layers.one_pixel import from_one_pixel, is_whole
@@ -88,43 +88,9 @@ def test_what_subpixel_cannot_compute_is_told(sizes, kernel):
     assert not is_subpixel(torch.empty(4, 2, kernel, kernel), sizes)
 
 
-APART = [
-    (dims, k, p, d)
-    for dims, k, d in product((1, 2, 3), (1, 2, 3), (1, 2))
-    for p in range(d * (k - 1) + 1)
-]
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_a_convolution_with_the_kernel_turned_around_is_the_depthwise_one_of_stride_1(dims):
-    for form, (_, k, p, d) in product(FORMATS[dims], [row for row in APART if row[0] == dims]):
-        sizes = geometry(dims, 1, p, groups=4, dilation=d)
-        x, weight, _ = tensors(dims, (4, 1), 6, k, form=form)
-        assert is_depthwise(weight, sizes)
-        assert is_convolution(weight, sizes)
-        for offset in (torch.randn(4, dtype=DOUBLE), None):
-            made, wanted = as_convolution(x, weight, offset, sizes), plain(x, weight, offset, sizes)
-            torch.testing.assert_close(made, wanted, rtol=0, atol=1e-12)
-    assert not is_convolution(weight, geometry(dims, 1, d * (k - 1) + 1, groups=4, dilation=d))
-    assert not is_convolution(weight, geometry(dims, 2, groups=4))
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_depthwise_kernels_that_are_the_stride_are_products(dims):
-    for form, k in product(FORMATS[dims], (1, 2, 3)):
-        sizes = geometry(dims, k, groups=4)
-        x, weight, _ = tensors(dims, (4, 1), 3, k, form=form)
-        for offset in (torch.randn(4, dtype=DOUBLE), None):
-            made, wanted = as_products(x, weight, offset, sizes), plain(x, weight, offset, sizes)
-            torch.testing.assert_close(made, wanted, rtol=0, atol=1e-12)
-            assert made.is_contiguous(memory_format=form or torch.contiguous_format)
-            assert not made._is_view()
-
-
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 4])
 def test_one_pixel_is_laid_out_as_pytorch_lays_it(dims, groups):
-    way = from_one_pixel if groups == 1 else as_products
     for given, weights, k, s in product(FORMATS[dims], FORMATS[dims], (1, 2, 3), (1, 2, 4)):
         sizes = geometry(dims, s, groups=groups)
         assert is_whole(sizes)
@@ -134,7 +100,7 @@ def test_one_pixel_is_laid_out_as_pytorch_lays_it(dims, groups):
             x = x.mean(tuple(range(2, 2 + dims)), keepdim=True)
         weight = weight if weights is None else weight.to(memory_format=weights)
         for offset in (torch.randn(4), None):
-            made, wanted = way(x, weight, offset, sizes), plain(x, weight, offset, sizes)
+            made, wanted = from_one_pixel(x, weight, offset, sizes), plain(x, weight, offset, sizes)
             torch.testing.assert_close(made, wanted, rtol=0, atol=1e-6)
             assert made.stride() == wanted.stride() or k == 1, (given, weights)
     assert not any(map(is_whole, (geometry(dims, 2, 1), geometry(dims, 2, 0, 1))))
@@ -234,39 +200,36 @@ CHOICES = [
     ("a body for inference in bfloat16",
      {"channels": (8, 32), "size": 128, "grad": False, "dtype": torch.bfloat16}, PYTORCHS),
     ("a body for inference, k4", {"channels": (8, 32), "kernel": 4, "grad": False}, PYTORCHS),
-    ("pointwise", {"channels": (32, 32), "kernel": 1, "stride": 1}, BODY),
-    ("pointwise, deep",
-     {"channels": (512, 32), "kernel": 1, "stride": 1, "size": 16, "batch": 16, "grad": False},
-     SEEN),
-    ("pointwise to few", {"channels": (64, 2), "kernel": 1, "stride": 1, "size": 256}, PYTORCHS),
-    ("pointwise to few, for inference",
-     {"channels": (64, 2), "kernel": 1, "stride": 1, "size": 256, "grad": False}, SEEN),
-    ("pointwise in bfloat16", {"channels": (32, 32), "kernel": 1, "stride": 1, "dtype": CAST},
-     BODY),
-    ("pointwise, channels last",
+    ("pointwise", {"channels": (8, 8), "kernel": 1, "stride": 1, "size": 32}, Way(apart)),
+    ("pointwise, small", {"channels": (8, 7), "kernel": 1, "stride": 1, "size": 32}, PYTORCHS),
+    ("pointwise without bias",
+     {"channels": (32, 32), "kernel": 1, "stride": 1, "bias": False}, PYTORCHS),
+    ("pointwise to few", {"channels": (64, 2), "kernel": 1, "stride": 1, "size": 256}, Way(apart)),
+    ("pointwise, channels last", {"channels": (32, 32), "kernel": 1, "stride": 1, "last": True,
+      "grad": False}, PYTORCHS),
+    ("pointwise, channels last, trained",
      {"channels": (32, 32), "kernel": 1, "stride": 1, "last": True}, SPLIT),
-    ("k3 s1", {"channels": (32, 32), "kernel": 3, "stride": 1, "grad": False}, PYTORCHS),
-    ("depthwise k3 s1",
-     {"channels": (8, 1), "kernel": 3, "stride": 1, "padding": 1, "groups": 8, "size": 32},
-     Way(as_convolution)),
-    ("depthwise k3 s1, small",
-     {"channels": (7, 1), "kernel": 3, "stride": 1, "padding": 1, "groups": 7, "size": 32},
-     PYTORCHS),
+    ("k3 s1", {"channels": (32, 32), "kernel": 3, "stride": 1, "grad": False}, Way(apart)),
+    ("k3 s1 in bfloat16", {"channels": (32, 32), "kernel": 3, "stride": 1, "dtype": CAST},
+     Way(apart)),
+    ("depthwise k3 s1", {"channels": (8, 1), "kernel": 3, "stride": 1, "padding": 1, "groups": 8,
+      "size": 32}, Way(apart)),
+    ("depthwise k3 s1, small", {"channels": (7, 1), "kernel": 3, "stride": 1, "padding": 1,
+      "groups": 7, "size": 32}, PYTORCHS),
     ("depthwise k3 s1 d2, channels last", {"channels": (8, 1), "kernel": 3, "stride": 1,
-      "dilation": 2, "groups": 8, "last": True}, Way(as_convolution)),
-    ("depthwise k3 s1 p3", {"channels": (8, 1), "kernel": 3, "stride": 1, "padding": 3,
-      "groups": 8}, PYTORCHS),
-    ("depthwise k2 s2", {"channels": (8, 1), "groups": 8}, Way(as_products, True)),
-    ("depthwise k2 s2, inference",
-     {"channels": (8, 1), "groups": 8, "grad": False}, Way(as_products)),
-    ("depthwise k2 s2, small", {"channels": (8, 1), "groups": 8, "size": 63}, PYTORCHS),
-    ("depthwise k2 s2 p1", {"channels": (8, 1), "groups": 8, "padding": 1}, PYTORCHS),
+      "dilation": 2, "groups": 8, "last": True}, Way(apart)),
+    ("depthwise k2 s2", {"channels": (8, 1), "groups": 8}, Way(apart)),
     ("depthwise k4 s2, channels last", {"channels": (32, 1), "groups": 32, "kernel": 4,
-      "padding": 1, "last": True}, SPLIT),
+      "padding": 1, "last": True}, Way(apart)),
+    ("depthwise without bias", {"channels": (32, 1), "groups": 32, "bias": False}, PYTORCHS),
     ("two groups", {"channels": (8, 32), "groups": 2, "grad": False}, PYTORCHS),
     ("one pixel", {"channels": (8, 4), "size": 1, "batch": 1, "kernel": 4}, Way(from_one_pixel)),
     ("one pixel, padded", {"channels": (8, 4), "size": 1, "kernel": 4, "padding": 1}, PYTORCHS),
-    ("one pixel, depthwise", {"channels": (8, 1), "size": 1, "groups": 8}, Way(as_products)),
+    ("one pixel, depthwise", {"channels": (8, 1), "size": 1, "groups": 8}, Way(from_one_pixel)),
+    ("one pixel, depthwise, inference",
+     {"channels": (512, 1), "size": 1, "groups": 512, "kernel": 4, "grad": False}, PYTORCHS),
+    ("one pixel, depthwise, large", {"channels": (2048, 1), "size": 1, "groups": 2048,
+      "kernel": 4, "stride": 4, "grad": False}, Way(apart)),
     ("one pixel, two groups", {"channels": (8, 4), "size": 1, "groups": 2}, PYTORCHS),
     ("autocast: one pixel",
      {"channels": (8, 4), "size": 1, "cast": True}, Way(from_one_pixel, cast=CAST)),
@@ -342,6 +305,7 @@ def transformed(call, x, weight, bias):
     yield call(x, weight, bias.clone().requires_grad_()), "only the bias is trained"
     yield torch.func.vmap(call, (0, None, None))(x[None], weight, bias), "vmap over inputs"
     yield torch.func.vmap(call, (None, 0, 0))(x, weight[None], bias[None]), "vmap over weights"
+    yield torch.func.vmap(call, (None, None, 0))(x, weight, bias[None]), "vmap over biases"
     for place, name in enumerate(("input", "weight", "bias")):
         given = [x, weight, bias]
 
@@ -357,10 +321,18 @@ def transformed(call, x, weight, bias):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
-@pytest.mark.parametrize("facts", [{"channels": (32, 3)}, {"channels": (32, 8), "size": 32}])
-def test_transforms_of_whole_calls_give_what_they_give_for_pytorchs_call(facts):
+@pytest.mark.parametrize(
+    ("facts", "chosen"),
+    [
+        ({"channels": (32, 3)}, SEEN),
+        ({"channels": (32, 8), "size": 32}, SEEN),
+        ({"channels": (8, 8), "kernel": 3, "stride": 1, "size": 32}, Way(apart)),
+        ({"channels": (8, 8), "kernel": 4, "size": 1}, Way(from_one_pixel)),
+    ],
+)
+def test_transforms_of_whole_calls_give_what_they_give_for_pytorchs_call(facts, chosen):
     *inputs, sizes = case(**facts, grad=False)
-    assert dispatch._choose(*inputs, sizes) == SEEN
+    assert dispatch._choose(*inputs, sizes) == chosen
     calls = [lambda *each, way=way: way(*each, sizes) for way in (conv_transpose, plain)]
     pairs = zip(*(transformed(call, *inputs) for call in calls), strict=True)
     for (ours, name), (theirs, _) in pairs:

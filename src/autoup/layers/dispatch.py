@@ -1,12 +1,15 @@
 """Which way a transposed convolution is computed: PyTorch's, or another where that is faster.
 
-Several things are slow in oneDNN, which computes it on the CPU. A vector register holds output
-channels, so a transposed convolution to one or three of them leaves most lanes empty. Where
-channels lie first, its copies into its own memory format and back take a third of the call.
-``subpixel`` fills the lanes and copies once. ``depthwise`` and ``one_pixel`` tell of two more. The
-bias' gradient takes as long as the rest of the backward pass where channels lie last; the Function
-below leaves that sum to PyTorch. And without AVX-512 the weight's gradient takes up to twice as
-long as the product that it is.
+Several things are slow in oneDNN, which computes it on the CPU:
+
+- The bias, of depthwise layers, and at stride 1 where channels lie first: several times as long as
+  the rest. ``_apart`` adds it behind.
+- The bias' gradient, where channels lie last, and in bfloat16: as long as the rest of the backward
+  pass. The Function below leaves that sum to PyTorch.
+- One to three output channels, which leave most of a vector register empty, and the copies between
+  memory formats where channels lie first. ``subpixel`` fills the registers, and copies once.
+- The weight's gradient without AVX-512: up to three times as long as the product that it is.
+- One pixel, for which ``one_pixel`` is a product.
 """
 
 from collections.abc import Callable
@@ -19,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from autoup.layers.depthwise import as_convolution, as_products, is_convolution, is_depthwise
 from autoup.layers.one_pixel import from_one_pixel, is_whole
 from autoup.layers.subpixel import FEW, Geometry, gradients, is_subpixel, lies_last, subpixel
 from autoup.versions import is_exporting
@@ -34,7 +36,7 @@ _LARGE = 2**21  # values of the output, in training: below, what is won is lost 
 _PLANE = 2**8  # pixels of one input: below, a product for each is too narrow
 _WIDE = 2**14  # pixels of one input: above, BLAS reads the weight's gradient from too far apart
 _DEEP = 2**9  # channels of the input: from here on all but the product is small
-_APART = 2**15  # values of the output, channels kept apart: below, the set-up costs what is won
+_APART = 2**15  # values of the output: below, adding the bias apart costs what is won
 _SHALLOW = 2**5  # channels of the input: below, no gradient is slower than the product
 
 
@@ -66,6 +68,12 @@ def _transposed(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ge
     return made
 
 
+def _apart(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """Return the transposed convolution, its bias added behind it."""
+    made = _transposed(input, weight, None, geometry)
+    return made if bias is None else made + bias.view(-1, *(1,) * len(geometry.stride))
+
+
 class _Way(NamedTuple):
     """How it is computed: by what; with the Function below; its gradients as products; cast."""
 
@@ -87,24 +95,26 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
         return _PLAIN
     channels = weight.shape[1] * geometry.groups
     pixels = input.numel() // weight.shape[0] * prod(geometry.stride)
+    values, even = pixels * channels, max(geometry.stride) == 1
     compiled = torch.compiler.is_compiling()  # Then only heads; what is large lies channels last.
-    few = channels <= FEW and pixels >= _PIXELS and max(geometry.stride) > 1
+    few = channels <= FEW and pixels >= _PIXELS and not even
     plane = prod(input.shape[2:])
-    alone = not compiled and is_depthwise(weight, geometry)
-    enough = pixels * channels >= (_APART if alone else _BODY) or plane == 1
-    if not few and (compiled or not enough):
-        return _PLAIN
     first, trained = input.is_contiguous(), torch.is_grad_enabled()
     trained = trained and (input.requires_grad or weight.requires_grad)
-    if not (few or alone or first or trained):
+    alone = _is_depthwise(weight, geometry)
+    apart = bias is not None and values >= _APART and (alone or (even and first))
+    wide = values >= _BODY and (first or trained) and not apart
+    if not few and (compiled or not (apart or wide or plane == 1)):
         return _PLAIN
     dtype = _precision(input, weight)
     if dtype is None:
         return _PLAIN
     if plane == 1:
-        way = _PLAIN if compiled else _of_one_pixel(weight, geometry)
+        way = _PLAIN if compiled else _of_one_pixel(weight, geometry, trained, apart)
     elif _has_no_memory_format(input, weight):
         return _PLAIN
+    elif apart and not few:
+        way = _Way(_apart)
     else:
         way = _of_picture(input, weight, bias is not None, geometry, dtype, pixels, trained)
     if compiled or not trained:
@@ -112,6 +122,10 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     if dtype != input.dtype or dtype != weight.dtype:
         way = way._replace(cast=dtype)
     return way if way.own or way.forward is not _transposed else _PLAIN
+
+
+def _is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
+    return weight.shape[1] == 1 and weight.shape[0] == geometry.groups > 1
 
 
 def _has_no_memory_format(input: Tensor, weight: Tensor) -> bool:
@@ -123,13 +137,11 @@ def _has_no_memory_format(input: Tensor, weight: Tensor) -> bool:
     return not input.movedim(1, -1).is_contiguous()
 
 
-def _of_one_pixel(weight: Tensor, geometry: Geometry) -> _Way:
-    if is_whole(geometry):
-        if geometry.groups == 1:
-            return _Way(from_one_pixel)
-        if is_depthwise(weight, geometry):
-            return _Way(as_products)
-    return _PLAIN
+def _of_one_pixel(weight: Tensor, geometry: Geometry, trained: bool, apart: bool) -> _Way:
+    alone = _is_depthwise(weight, geometry)
+    if is_whole(geometry) and (geometry.groups == 1 or (alone and trained)):
+        return _Way(from_one_pixel)
+    return _Way(_apart) if apart else _PLAIN
 
 
 def _of_picture(
@@ -143,28 +155,17 @@ def _of_picture(
 ) -> _Way:
     """Return how a call is computed that is large enough for some way."""
     first, plane, channels = input.is_contiguous(), prod(input.shape[2:]), input.shape[1]
-    values, even = pixels * weight.shape[1] * geometry.groups, max(geometry.stride) == 1
-    tiles = tuple(weight.shape[2:]) == geometry.stride and is_whole(geometry)
+    values = pixels * weight.shape[1] * geometry.groups
+    able = max(geometry.stride) > 1 and is_subpixel(weight, geometry)
     split = bias and values >= _VALUES and (not first or dtype == torch.bfloat16)
-    if is_depthwise(weight, geometry):
-        if is_convolution(weight, geometry):
-            return _Way(as_convolution)
-        if tiles and (not trained or values >= _VALUES):
-            return _Way(as_products, True)
-        return _Way(own=split)
-    able = is_subpixel(weight, geometry)
-    if weight.shape[1] <= FEW and not even:
+    if weight.shape[1] <= FEW:
         low = able and pixels >= _PIXELS
         return _Way(subpixel if low else _transposed, low or split)
-    body = able and tiles and plane >= _PLANE and (even or dtype != torch.bfloat16)
-    gradients = body and values >= _VALUES
-    if even:  # A product already: nothing is rearranged.
-        gradients = gradients and first and plane < _WIDE
-        low = body and first
-    else:
-        gradients = gradients and not has_wide_registers()
-        gradients = gradients and channels >= _SHALLOW and not (first and plane >= _WIDE)
-        low = body and first and channels < _DEEP
+    body = able and tuple(weight.shape[2:]) == geometry.stride and not any(geometry.padding)
+    body = body and dtype != torch.bfloat16 and plane >= _PLANE
+    gradients = body and values >= _VALUES and not has_wide_registers()
+    gradients = gradients and channels >= _SHALLOW and not (first and plane >= _WIDE)
+    low = body and first and channels < _DEEP
     low = low and (not trained or gradients or values >= _LARGE)
     return _Way(subpixel if low else _transposed, low or gradients or split, gradients)
 

@@ -1,11 +1,9 @@
 """The transposed convolution of one pixel: a product, as of a linear layer.
 
 Generators and decoders of a code start with it, and so do mirrors of encoders that end in global
-pooling: every output pixel is one tap. oneDNN takes it for a picture, which costs up to six times
-as long.
+pooling: every output pixel is one tap. oneDNN takes it for a picture, which costs up to five times
+as long, and the more where every channel has a kernel of its own.
 """
-
-from math import prod
 
 import torch
 from torch import Tensor
@@ -25,16 +23,13 @@ def is_whole(geometry: Geometry) -> bool:
 
 
 def from_one_pixel(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: Geometry,  # noqa: ARG001 (the kernel says it all)
+    input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
-    """Return the transposed convolution of inputs of one pixel.
+    """Return the transposed convolution of inputs of one pixel, of one group or depthwise.
 
     Shape:
         - input: ``(N, in_channels, 1, ...)``
-        - weight: ``(in_channels, out_channels, *kernel_size)``
+        - weight: ``(in_channels, out_channels / groups, *kernel_size)``
         - output: ``(N, out_channels, *kernel_size)``
 
     Example:
@@ -42,15 +37,29 @@ def from_one_pixel(
         >>> from_one_pixel(x, weight, None, Geometry((1,), (0,), (0,), 1, (1,)))
         tensor([[[2., 2., 2.]]])
     """
-    channels, kernel, last = weight.shape[1], weight.shape[2:], lies_last(input, weight)
-    factor = (weight.movedim(1, -1) if last else weight).reshape(len(weight), -1)
-    rows = input.reshape(input.shape[:2])
-    if bias is None:
-        made = rows @ factor
+    kernel, last = weight.shape[2:], lies_last(input, weight)
+    rows, taps = input.reshape(input.shape[:2]), weight.flatten(2)
+    if geometry.groups == 1:
+        made = _of_all_channels(rows, taps, bias, last)
     else:
-        taps = prod(kernel)
-        offset = bias.repeat(taps) if last else bias[:, None].expand(-1, taps).reshape(-1)
-        made = torch.addmm(offset, rows, factor)
+        made = _of_each_channel(rows, taps[:, 0], bias, last)
     if last:
-        return made.view(len(input), *kernel, channels).movedim(-1, 1)
-    return made.view(len(input), channels, *kernel)
+        return made.reshape(len(rows), *kernel, -1).movedim(-1, 1)
+    return made.reshape(len(rows), -1, *kernel)
+
+
+def _of_all_channels(rows: Tensor, taps: Tensor, bias: Tensor | None, last: bool) -> Tensor:
+    """Return ``(N, out_channels * taps)``, or the channels last."""
+    factor = (taps.mT if last else taps).reshape(len(taps), -1)
+    if bias is None:
+        return rows @ factor
+    offset = bias.expand(taps.shape[2], -1)
+    return torch.addmm((offset if last else offset.T).reshape(-1), rows, factor)
+
+
+def _of_each_channel(rows: Tensor, taps: Tensor, bias: Tensor | None, last: bool) -> Tensor:
+    """Return ``(N, channels, taps)``, or the channels last."""
+    rows, taps = (rows.unsqueeze(1), taps.T) if last else (rows.unsqueeze(2), taps)
+    if bias is None:
+        return (rows * taps).contiguous()
+    return torch.addcmul(bias if last else bias.unsqueeze(1), rows, taps).contiguous()

@@ -152,9 +152,12 @@ def _at_low_resolution(
     if bias is not None:
         offset = bias.repeat(phases) if last else bias[:, None].expand(-1, phases).reshape(-1)
     few = weight.shape[1] <= FEW  # Less to set up as a product.
-    if max(q) == 1 and offset is not None and not last and (few or input[0, 0].numel() < _WIDE):
-        factor = kernel.flatten(1).expand(len(input), -1, -1)
-        low = torch.baddbmm(offset.unsqueeze(1), factor, input.flatten(2))
+    if max(q) == 1 and not last and (few or input[0, 0].numel() < _WIDE):
+        factor, maps = kernel.flatten(1).expand(len(input), -1, -1), input.flatten(2)
+        if offset is None:
+            low = torch.bmm(factor, maps)
+        else:
+            low = torch.baddbmm(offset.unsqueeze(1), factor, maps)
         return low.view(len(input), -1, *input.shape[2:])
     halo = [n - 1 - u for n, u in zip(q, unseen, strict=True)]
     low: Tensor = _CONV[len(stride)](input, kernel, offset, 1, halo)

@@ -1,0 +1,218 @@
+"""Whole decoders: autoup's against the same written by hand, in time and memory.
+
+The ways to enlarge take turns in the same decoder: autoup's layers, PyTorch's with the same
+numbers, those of 3 taps at stride 2 with output padding, and nearest enlargement before a
+convolution of 3 taps. The widths of the decoder that is written by hand anyway are chosen for as
+many parameters; a U-Net stands beside segmentation_models.pytorch's, which has as many. Outputs of
+the first two are checked to be equal. Memory is the most that tensors take at once in a call.
+
+    python benchmarks/decoders.py [--compiled] [--decoders NAME ...] [--quick]
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from timing import FORMATS, MODES, difference, machine, milliseconds, step, take_turns
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from tqdm import tqdm
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from support.backbones import build, import_torchvision
+
+from autoup import AutoConvTranspose2d, mirror_decoder, unet
+
+LAYER = AutoConvTranspose2d
+Build = Callable[[LAYER], nn.Module]
+
+
+def by_hand(layer: LAYER) -> nn.Module:
+    """Return the layer of 3 taps with output padding for the same sizes, as it is often guessed."""
+    extra = [n - (2 * (m - 1) + 1) for m, n in zip(layer.in_size, layer.out_size, strict=True)]
+    options = {"groups": layer.groups, "bias": layer.bias is not None}
+    return nn.ConvTranspose2d(
+        layer.in_channels, layer.out_channels, 3, 2, 1, tuple(extra), **options
+    )
+
+
+def nearest(layer: LAYER) -> nn.Module:
+    """Return nearest enlargement before a convolution of 3 taps."""
+    options = {"groups": layer.groups, "bias": layer.bias is not None}
+    conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1, **options)
+    return nn.Sequential(nn.Upsample(scale_factor=2), conv)
+
+
+WAYS: dict[str, Build] = {"k3 s2": by_hand, "nearest + conv3": nearest}
+
+
+def exchange(model: nn.Module, make: Build | None) -> nn.Module:
+    """Put other layers for those that enlarge twice, and PyTorch's for the rest of autoup's."""
+    for name, child in list(model.named_children()):
+        if not isinstance(child, LAYER):
+            exchange(child, make)
+        elif make is not None and child.stride == (2, 2):
+            setattr(model, name, make(child))
+        else:
+            setattr(model, name, child.to_plain())
+    return model
+
+
+class Decoder(nn.Sequential):
+    """A decoder of codes as of a VAE: 4 pixels, enlarged four times, to three channels."""
+
+    def __init__(self, width: int, make: Build) -> None:
+        widths = [8 * width, 4 * width, 2 * width, width, 3]
+        layers: list[nn.Module] = [
+            nn.Linear(128, 16 * widths[0]),
+            nn.Unflatten(1, (widths[0], 4, 4)),
+        ]
+        for level, (above, below) in enumerate(pairwise(widths)):
+            layers += [nn.BatchNorm2d(above), nn.ReLU()]
+            layers.append(make(LAYER(above, below, 4 * 2**level, 8 * 2**level)))
+        super().__init__(*layers)
+
+
+def size_of(model: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(each.numel() for each in model.parameters())
+
+
+def as_large(make: Callable[[int], nn.Module], wanted: int) -> nn.Module:
+    """Return the model whose number of parameters is nearest, by its width."""
+    low = high = 1
+    while size_of(make(high)) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size_of(make(middle)) <= wanted else (low, middle)
+    return min(map(make, (low, high)), key=lambda each: abs(size_of(each) - wanted))
+
+
+def vae(width: int = 32) -> tuple[dict[str, nn.Module], Tensor]:
+    """Return decoders of about as many parameters each, and codes."""
+    models: dict[str, nn.Module] = {"autoup": Decoder(width, lambda layer: layer)}
+    models["PyTorch's"] = exchange(deepcopy(models["autoup"]), None)
+    for name, make in WAYS.items():
+        narrower = partial(Decoder, make=make)
+        models[name] = as_large(narrower, size_of(models["autoup"]))
+    return models, torch.randn(16, 128)
+
+
+def mirror(backbone: str) -> tuple[dict[str, nn.Module], Tensor]:
+    """Return the mirror of a backbone at 224 pixels with each way to enlarge, and its codes."""
+    encoder = build(backbone)
+    models = {"autoup": mirror_decoder(encoder, (1, 3, 224, 224)).train()}
+    for name, make in {"PyTorch's": None, **WAYS}.items():
+        models[name] = exchange(deepcopy(models["autoup"]), make)
+    with torch.no_grad():
+        return models, encoder(torch.randn(4, 3, 224, 224))
+
+
+def u_net() -> tuple[dict[str, nn.Module], Tensor]:
+    """Return U-Nets on resnet18 with each way to enlarge, and pictures; the encoder runs, too."""
+    import_torchvision()
+    import segmentation_models_pytorch as smp
+
+    encoder = smp.encoders.get_encoder("resnet18", weights=None).eval()
+    models: dict[str, nn.Module] = {"autoup": unet(encoder, (1, 3, 224, 224), 2).train()}
+    for name, make in {"PyTorch's": None, **WAYS}.items():
+        models[name] = exchange(deepcopy(models["autoup"]), make)
+    models["smp's"] = smp.Unet("resnet18", encoder_weights=None, classes=2)
+    return models, torch.randn(4, 3, 224, 224)
+
+
+DECODERS: dict[str, Callable[[], tuple[dict[str, nn.Module], Tensor]]] = {
+    "VAE, 64²": vae,
+    "mirror of resnet18, 224²": partial(mirror, "resnet18"),
+    "mirror of resnet50, 224²": partial(mirror, "resnet50"),
+    "mirror of efficientnet_b0, 224²": partial(mirror, "efficientnet_b0"),
+    "U-Net on resnet18, 224²": u_net,
+}
+
+
+def check(models: dict[str, nn.Module], x: Tensor) -> None:
+    """Raise an AssertionError where a decoder differs from the same of PyTorch's layers."""
+    sides = [deepcopy(models[name]).eval() for name in ("autoup", "PyTorch's")]
+    for form in FORMATS.values():
+        ours, theirs = (each.to(memory_format=form)(placed(x, form)) for each in sides)
+        assert difference(ours, theirs) < 1e-4
+    sizes = {tuple(each.eval()(x).shape) for each in models.values()}
+    assert len(sizes) == 1, sizes
+
+
+def placed(x: Tensor, form: torch.memory_format) -> Tensor:
+    """Return the input in a memory format, where it has one."""
+    return x.to(memory_format=form) if x.ndim == 4 else x
+
+
+def memory(call: Callable[[], object]) -> float:
+    """Return the most MiB that tensors take at once during a call, besides those before it."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        call()
+    most = held = 0
+    for event in seen.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most / 2**20
+
+
+def measure(models: dict[str, nn.Module], x: Tensor, options: argparse.Namespace) -> None:
+    """Print a row for each mode and memory format: milliseconds, and of memory MiB."""
+    for mode in MODES:
+        train = mode == "training"
+        for name, form in FORMATS.items():
+            sides = {}
+            for way, each in models.items():
+                model = each.train(train).to(memory_format=form)
+                call = torch.compile(model) if options.compiled else model
+                given = placed(x, form)
+                parameters = [*model.parameters()]
+                sides[way] = step(lambda call=call, x=given: call(x), parameters, train)
+            times = take_turns(sides, options.seconds)
+            first = times[:, 0]
+            cells = [
+                f"{milliseconds(float(column.median()))} ({float((column / first).median()):.2f})"
+                for column in times.T
+            ]
+            if not options.compiled:
+                cells = [
+                    f"{cell}, {memory(side):.0f} MiB"
+                    for cell, side in zip(cells, sides.values(), strict=True)
+                ]
+            print(f"| {mode} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Check, measure, print a Markdown table for each decoder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each row")
+    parser.add_argument("--decoders", nargs="+", choices=[*DECODERS], default=[*DECODERS])
+    parser.add_argument("--compiled", action="store_true", help="all through torch.compile")
+    parser.add_argument("--quick", action="store_true", help="one small decoder, briefly")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    chosen = {name: DECODERS[name] for name in options.decoders}
+    if options.quick:
+        chosen, options.seconds = {"VAE, small": partial(vae, 2)}, 0.05
+    kind = "compiled" if options.compiled else "eager"
+    print(f"\n{machine('cpu')}, float32, {kind}: milliseconds (times autoup's), most memory")
+    for name, make in tqdm(chosen.items(), unit="decoder"):
+        models, x = make()
+        check(models, x)
+        print(f"\n**{name}, batch {len(x)}**\n")
+        print(f"| mode | memory | {' | '.join(models)} |\n|{'---|' * (len(models) + 2)}")
+        millions = [f"{size_of(each) / 1e6:.3g} M" for each in models.values()]
+        print(f"| parameters | | {' | '.join(millions)} |")
+        measure(models, x, options)
+
+
+if __name__ == "__main__":
+    main()
