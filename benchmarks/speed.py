@@ -6,10 +6,11 @@ the ratio with its quartiles. The floor of kernel = stride is the products, one 
 three for training, each by matmul or as a 1x1 convolution, whichever is faster; beside it stands
 the time that copying input and output takes.
 
-    python benchmarks/speed.py [--compiled] [--dtypes float32 bfloat16] [--quick]
+    python benchmarks/speed.py [--compiled] [--random 20] [--dtypes float32 bfloat16] [--quick]
 """
 
 import argparse
+import random
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,34 @@ MORE = [
     Case(16, 64, 64, 32),
     Case(1, 512, 256, 16),
 ]
+
+
+# Bodies of decoders, with channels first.
+BODIES = [
+    CASES[0],
+    Case(2, 256, 128, 28),
+    Case(8, 96, 48, 40),
+    Case(1, 48, 24, 200),
+    Case(4, 192, 64, 14, 4, 4),
+    Case(2, 512, 256, 16),
+]
+
+
+def draw(count: int) -> list[Case]:
+    """Return cases at random, the same in every run: layers of decoders up to a few GFLOP."""
+    chance, cases = random.Random(0), []
+    while len(cases) < count:
+        stride = chance.choice([2, 2, 2, 4])
+        kernel = stride * chance.choice([1, 1, 1, 2])
+        channels = chance.choice([16, 24, 32, 64, 96, 128, 192, 256, 512])
+        made = chance.choice([1, 3, channels // 4, channels // 2, channels // 2, channels])
+        size = chance.choice([7, 8, 12, 14, 16, 20, 28, 32, 56, 64, 100, 128])
+        batch = chance.choice([1, 2, 4, 8, 16])
+        case = Case(batch, channels, made, size, kernel, stride, (kernel - stride) // 2)
+        pixels = batch * size**2
+        if pixels * made * stride**2 <= 2**24 and pixels * channels * made * kernel**2 <= 2e9:
+            cases.append(case)
+    return cases
 
 
 def build(case: Case) -> tuple[nn.Module, nn.Module]:
@@ -167,9 +196,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each cell")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--compiled", action="store_true", help="both sides through torch.compile")
+    parser.add_argument("--random", type=int, default=0, help="so many cases, drawn, instead")
     parser.add_argument("--quick", action="store_true", help="one small case, briefly")
     options = parser.parse_args()
-    cases = [CASES[3]] if options.quick else CASES + MORE
+    cases = [CASES[3]] if options.quick else [*CASES, *MORE, *BODIES[1:]]
+    if options.random:
+        cases = draw(options.random)
     if options.quick:
         options.seconds = 0.1
     torch.manual_seed(0)
@@ -181,12 +213,12 @@ def main() -> None:
 
 
 def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
-    """Print the table of one device and dtype, and the geometric means of its first cases."""
+    """Print the table of one device and dtype, and geometric means with the lowest."""
     kind = "compiled" if options.compiled else "eager"
     print(f"\n{machine(device)}, {str(dtype).removeprefix('torch.')}, {kind}; milliseconds\n")
     print("| batch, channels, size, kernel | mode | memory | plain | layer | times faster", end="")
     print(" | products | copies |\n|---|---|---|---|---|---|---|---|")
-    gains: dict[tuple[str, str], list[float]] = {}
+    gains: dict[tuple[str, str], dict[Case, float]] = {}
     for case in tqdm(cases, desc=f"{device} {dtype} {kind}"):
         for mode in MODES:
             train = mode == "training"
@@ -194,15 +226,17 @@ def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
             floor = [] if overlap else floors(case, train, device, dtype, options.seconds)
             for form in FORMATS:
                 *times, gain = measure(case, form, train, device, dtype, options)
-                if case in CASES:
-                    gains.setdefault((mode, form), []).append(gain[1])
+                gains.setdefault((mode, form), {})[case] = gain[1]
                 numbers = [*map(milliseconds, times), "{1:.2f} ({0:.2f} to {2:.2f})".format(*gain)]
                 cells = [str(case), mode, form, *numbers, *map(milliseconds, floor)]
                 cells += [""] * (8 - len(cells))
                 print(f"| {' | '.join(cells)} |", flush=True)
-    print("\nGeometric mean of the published cases (the first five):")
-    for (mode, form), each in gains.items():
-        print(f"- {mode}, {form}: {geometric_mean(each):.2f} times")
+    for name, chosen in {"first five": CASES, "bodies": BODIES, "all": cases}.items():
+        if set(chosen) <= set(cases):
+            print(f"\nGeometric mean, and the lowest, of the cases: {name}")
+            for (mode, form), each in gains.items():
+                found = [each[case] for case in chosen]
+                print(f"- {mode}, {form}: {geometric_mean(found):.2f}, {min(found):.2f}")
 
 
 if __name__ == "__main__":

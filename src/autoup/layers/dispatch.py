@@ -93,17 +93,21 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
         return _PLAIN
     if input.ndim != len(geometry.stride) + 2 or input.shape[1] != weight.shape[0]:
         return _PLAIN
-    channels = weight.shape[1] * geometry.groups
-    pixels = input.numel() // weight.shape[0] * prod(geometry.stride)
-    values, even = pixels * channels, max(geometry.stride) == 1
+    channels, even = weight.shape[1] * geometry.groups, max(geometry.stride) == 1
+    few = channels <= FEW and not even
     compiled = torch.compiler.is_compiling()  # Then only heads; what is large lies channels last.
-    few = channels <= FEW and pixels >= _PIXELS and not even
+    if compiled and not few:  # Before a size is asked for, as above.
+        return _PLAIN
     plane = prod(input.shape[2:])
+    pixels = input.shape[0] * plane * prod(geometry.stride)
+    values, few = pixels * channels, few and pixels >= _PIXELS
+    if not few and plane > 1 and (compiled or values < _APART):
+        return _PLAIN
     first, trained = input.is_contiguous(), torch.is_grad_enabled()
     trained = trained and (input.requires_grad or weight.requires_grad)
-    alone = _is_depthwise(weight, geometry)
-    apart = bias is not None and values >= _APART and (alone or (even and first))
-    wide = values >= _BODY and (first or trained) and not apart
+    apart = bias is not None and values >= _APART
+    apart = apart and ((even and first) or _is_depthwise(weight, geometry))
+    wide = values >= _VALUES if trained else first and values >= _BODY and plane >= _PLANE
     if not few and (compiled or not (apart or wide or plane == 1)):
         return _PLAIN
     dtype = _precision(input, weight)
@@ -114,7 +118,7 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     elif _has_no_memory_format(input, weight):
         return _PLAIN
     elif apart and not few:
-        way = _Way(_apart)
+        way = _Way(_apart if even or trained or dtype != torch.bfloat16 else _transposed)
     else:
         way = _of_picture(input, weight, bias is not None, geometry, dtype, pixels, trained)
     if compiled or not trained:
