@@ -50,11 +50,11 @@ def shape_for(name, dims):
     return (2, DECODERS[name][0], *((1,) * dims if name.endswith(PIXEL) else PIXELS[dims]))
 
 
-def _precision(input, weight, precision=dispatch._precision):
+def _precision(input, weight, bias, precision=dispatch._precision):
     """Take double precision for single, since finite differences need it."""
     if input.dtype == weight.dtype == torch.float64 and input.is_cpu:
         return input.dtype
-    return precision(input, weight)
+    return precision(input, weight, bias)
 
 
 def without_threshold(test):

@@ -6,7 +6,7 @@ Several things are slow in oneDNN, which computes it on the CPU:
   the rest. ``_apart`` adds it behind.
 - The bias' gradient, where channels lie last, and in bfloat16: as long as the rest of the backward
   pass. The Function below leaves that sum to PyTorch.
-- One to three output channels, which leave most of a vector register empty, and the copies between
+- One to four output channels, which leave most of a vector register empty, and the copies between
   memory formats where channels lie first. ``subpixel`` fills the registers, and copies once.
 - The weight's gradient without AVX-512: up to three times as long as the product that it is.
 - One pixel, for which ``one_pixel`` is a product.
@@ -84,6 +84,7 @@ class _Way(NamedTuple):
 
 
 _PLAIN = _Way()
+_EXACT = Tensor, nn.Parameter  # Subclasses may mean something else by the same calls.
 
 
 def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
@@ -99,18 +100,20 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     if compiled and not few:  # Before a size is asked for, as above.
         return _PLAIN
     plane = prod(input.shape[2:])
-    pixels = input.shape[0] * plane * prod(geometry.stride)
+    each = weight.shape[2:] if plane == 1 else geometry.stride
+    pixels = input.shape[0] * plane * prod(each)
     values, few = pixels * channels, few and pixels >= _PIXELS
     if not few and plane > 1 and (compiled or values < _APART):
         return _PLAIN
     first, trained = input.is_contiguous(), torch.is_grad_enabled()
-    trained = trained and (input.requires_grad or weight.requires_grad)
+    learns = trained and bias is not None and bias.requires_grad
+    trained = learns or (trained and (input.requires_grad or weight.requires_grad))
     apart = bias is not None and values >= _APART
     apart = apart and ((even and first) or _is_depthwise(weight, geometry))
     wide = values >= _VALUES if trained else first and values >= _BODY and plane >= _PLANE
     if not few and (compiled or not (apart or wide or plane == 1)):
         return _PLAIN
-    dtype = _precision(input, weight)
+    dtype = _precision(input, weight, bias)
     if dtype is None:
         return _PLAIN
     if plane == 1:
@@ -120,7 +123,7 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     elif apart and not few:
         way = _Way(_apart if even or trained or dtype != torch.bfloat16 else _transposed)
     else:
-        way = _of_picture(input, weight, bias is not None, geometry, dtype, pixels, trained)
+        way = _of_picture(input, weight, learns, geometry, dtype, pixels, trained)
     if compiled or not trained:
         way = _Way(way.forward)
     if dtype != input.dtype or dtype != weight.dtype:
@@ -151,7 +154,7 @@ def _of_one_pixel(weight: Tensor, geometry: Geometry, trained: bool, apart: bool
 def _of_picture(
     input: Tensor,
     weight: Tensor,
-    bias: bool,
+    learns: bool,  # The bias.
     geometry: Geometry,
     dtype: torch.dtype,
     pixels: int,
@@ -161,7 +164,7 @@ def _of_picture(
     first, plane, channels = input.is_contiguous(), prod(input.shape[2:]), input.shape[1]
     values = pixels * weight.shape[1] * geometry.groups
     able = max(geometry.stride) > 1 and is_subpixel(weight, geometry)
-    split = bias and values >= _VALUES and (not first or dtype == torch.bfloat16)
+    split = learns and values >= _VALUES and (not first or dtype == torch.bfloat16)
     if weight.shape[1] <= FEW:
         low = able and pixels >= _PIXELS
         return _Way(subpixel if low else _transposed, low or split)
@@ -187,17 +190,17 @@ def has_wide_registers() -> bool:
     return torch.backends.cpu.get_cpu_capability() != "AVX2"
 
 
-def _precision(input: Tensor, weight: Tensor) -> torch.dtype | None:
+def _precision(input: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype | None:
     """Return in which precision it is computed; None where the ways were not measured."""
-    dtypes = torch.float32, torch.bfloat16
-    if not input.is_cpu or type(weight) not in (Tensor, nn.Parameter):
+    dtypes, offset = (torch.float32, torch.bfloat16), weight if bias is None else bias
+    if not input.is_cpu or type(weight) not in _EXACT or type(offset) not in _EXACT:
         return None
-    if input.dtype not in dtypes or weight.dtype not in dtypes:
+    if not {input.dtype, weight.dtype, offset.dtype}.issubset(dtypes):
         return None
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         return None if dtype not in dtypes or torch.compiler.is_compiling() else dtype
-    return input.dtype if input.dtype == weight.dtype else None
+    return input.dtype if input.dtype == weight.dtype == offset.dtype else None
 
 
 class _ConvTranspose(torch.autograd.Function):
@@ -223,7 +226,8 @@ class _ConvTranspose(torch.autograd.Function):
         stride, padding, output_padding, groups, dilation = ctx.geometry
         if ctx.way.gradients:
             input, weight = ctx.saved_tensors
-            dinput, dweight = gradients(grad, input, weight, stride, (to_input, to_weight))
+            with torch.autocast("cpu", enabled=False):  # As of PyTorch's own backward pass.
+                dinput, dweight = gradients(grad, input, weight, stride, (to_input, to_weight))
         else:
             dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
                 grad, *ctx.saved_tensors, None, stride, padding, dilation, True, output_padding,

@@ -8,6 +8,7 @@ as long, and the more where every channel has a kernel of its own.
 import torch
 from torch import Tensor
 
+from autoup.internals import without_its_base
 from autoup.layers.subpixel import Geometry, lies_last
 
 
@@ -43,9 +44,10 @@ def from_one_pixel(
         made = _of_all_channels(rows, taps, bias, last)
     else:
         made = _of_each_channel(rows, taps[:, 0], bias, last)
+    channels = weight.shape[1] * geometry.groups
     if last:
-        return made.reshape(len(rows), *kernel, -1).movedim(-1, 1)
-    return made.reshape(len(rows), -1, *kernel)
+        return without_its_base(made.view(len(rows), *kernel, channels).movedim(-1, 1))
+    return without_its_base(made.view(len(rows), channels, *kernel))
 
 
 def _of_all_channels(rows: Tensor, taps: Tensor, bias: Tensor | None, last: bool) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from autoup.internals import without_its_base
 
-FEW = 4  # Output channels of an image head: a vector register holds 8 or 16.
+FEW = 4  # Output channels of an image head, as of RGBA: a vector register holds 8 or 16.
 _WIDE = 2**15  # Pixels of one input: from here on BLAS reads them from too far apart.
 _COPY = 2**15  # Values: below, pairs are not worth the calls.
 
@@ -219,7 +219,7 @@ def _interleaved(cells: Tensor) -> Tensor:
         and not torch.compiler.is_compiling()
         and not torch.compiler.is_compiling()
     ):
-        made = torch.empty(cells.shape, dtype=cells.dtype)
+        made = torch.empty(cells.shape, dtype=cells.dtype, device=cells.device)
         try:
             torch.complex(*cells.unbind(-1), out=torch.view_as_complex(made))
         except RuntimeError:
