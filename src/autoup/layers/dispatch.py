@@ -88,11 +88,7 @@ _EXACT = Tensor, nn.Parameter  # Subclasses may mean something else by the same 
 
 
 def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
-    if type(input) is not Tensor or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-        return _PLAIN
-    if is_exporting():  # Before a size is asked for, which would bind the graph.
-        return _PLAIN
-    if input.ndim != len(geometry.stride) + 2 or input.shape[1] != weight.shape[0]:
+    if not _is_plain_call(input, weight, geometry):
         return _PLAIN
     channels, even = weight.shape[1] * geometry.groups, max(geometry.stride) == 1
     few = channels <= FEW and not even
@@ -129,6 +125,20 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     if dtype != input.dtype or dtype != weight.dtype:
         way = way._replace(cast=dtype)
     return way if way.own or way.forward is not _transposed else _PLAIN
+
+
+def _is_plain_call(input: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Whether numbers are computed, of a batch that fits; sizes are asked for last.
+
+    A graph that is exported would be bound to them.
+    """
+    return (
+        type(input) is Tensor
+        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        and not is_exporting()
+        and input.ndim == len(geometry.stride) + 2
+        and input.shape[1] == weight.shape[0]
+    )
 
 
 def _is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
