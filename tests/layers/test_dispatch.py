@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.oracle import AUTO, PLAIN, artifacts_allowed
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn import functional as F  # noqa: N812
 
@@ -483,3 +484,26 @@ def test_output_size_means_what_it_means_to_the_plain_layer(dims):
         wanted = plain_layer(x, output_size=[size] * dims)
         assert torch.equal(layer(x, output_size=[size] * dims), wanted)
         assert torch.equal(layer(x, output_size=[2, 2, *[size] * dims]), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("made", "compiled"), [(1, [1, 1, 2, 2, 2]), (8, [1, 1, 1, 1, 1])])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_compiled_layer_is_compiled_anew_only_where_a_head_becomes_large(
+    made, compiled, training
+):
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    layer = AutoConvTranspose2d(32, made, 64, 128)
+    call, found = torch.compile(layer, backend=counter, dynamic=True), []
+    for batch, size in (
+        (2, (20, 30)),
+        (3, (50, 40)),
+        (2, (120, 130)),
+        (5, (90, 200)),
+        (2, (30, 22)),
+    ):
+        with torch.set_grad_enabled(training):
+            call(torch.randn(batch, 32, *size))
+        found.append(counter.frame_count)
+    assert found == compiled

@@ -104,10 +104,10 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     first, trained = input.is_contiguous(), torch.is_grad_enabled()
     learns = trained and bias is not None and bias.requires_grad
     trained = learns or (trained and (input.requires_grad or weight.requires_grad))
-    apart = bias is not None and values >= _APART
+    apart = not compiled and bias is not None and values >= _APART
     apart = apart and ((even and first) or _is_depthwise(weight, geometry))
-    wide = values >= _VALUES if trained else first and values >= _BODY and plane >= _PLANE
-    if not few and (compiled or not (apart or wide or plane == 1)):
+    wide = not few and _is_large(values, plane, first, trained)
+    if not (few or apart or wide or plane == 1):
         return _PLAIN
     dtype = _precision(input, weight, bias)
     if dtype is None:
@@ -118,9 +118,11 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
         return _PLAIN
     elif apart and not few:
         way = _Way(_apart if even or trained or dtype != torch.bfloat16 else _transposed)
+    elif compiled:
+        way = _Way(subpixel if is_subpixel(weight, geometry) else _transposed)
     else:
         way = _of_picture(input, weight, learns, geometry, dtype, pixels, trained)
-    if compiled or not trained:
+    if not trained:
         way = _Way(way.forward)
     if dtype != input.dtype or dtype != weight.dtype:
         way = way._replace(cast=dtype)
@@ -139,6 +141,12 @@ def _is_plain_call(input: Tensor, weight: Tensor, geometry: Geometry) -> bool:
         and input.ndim == len(geometry.stride) + 2
         and input.shape[1] == weight.shape[0]
     )
+
+
+def _is_large(values: int, plane: int, first: bool, trained: bool) -> bool:
+    if trained:
+        return values >= _VALUES
+    return first and values >= _BODY and plane >= _PLANE
 
 
 def _is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
