@@ -23,7 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.subpixel import FEW, Geometry, gradients, is_subpixel, lies_last, subpixel
+from autoup.layers.subpixel import (
+    FEW,
+    Geometry,
+    is_subpixel,
+    lies_last,
+    subpixel,
+    subpixel_gradients,
+)
 from autoup.versions import is_exporting
 
 _TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -75,11 +82,18 @@ def _apart(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometr
 
 
 class _Way(NamedTuple):
-    """How it is computed: by what; with the Function below; its gradients as products; cast."""
+    """How it is computed.
+
+    Attributes:
+        forward: By what.
+        own: Whether with the Function below, whose backward pass leaves the bias out.
+        products: Whether that takes the gradients as products.
+        cast: To what the tensors are cast first.
+    """
 
     forward: Callable[[Tensor, Tensor, Tensor | None, Geometry], Tensor] = _transposed
     own: bool = False
-    gradients: bool = False
+    products: bool = False
     cast: torch.dtype | None = None
 
 
@@ -87,46 +101,56 @@ _PLAIN = _Way()
 _EXACT = Tensor, nn.Parameter  # Subclasses may mean something else by the same calls.
 
 
+class _Call(NamedTuple):
+    """What decides besides the geometry; sizes are those of the output, over the batch."""
+
+    pixels: int
+    values: int
+    plane: int  # Pixels of one input.
+    first: bool  # Whether channels lie first.
+    trained: bool
+
+
 def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
     if not _is_plain_call(input, weight, geometry):
         return _PLAIN
-    channels, even = weight.shape[1] * geometry.groups, max(geometry.stride) == 1
-    few = channels <= FEW and not even
-    compiled = torch.compiler.is_compiling()  # Then only heads; what is large lies channels last.
-    if compiled and not few:  # Before a size is asked for, as above.
-        return _PLAIN
+    if torch.compiler.is_compiling():
+        return _of_compiled(input, weight, bias, geometry)
     plane = prod(input.shape[2:])
-    each = weight.shape[2:] if plane == 1 else geometry.stride
-    pixels = input.shape[0] * plane * prod(each)
-    values, few = pixels * channels, few and pixels >= _PIXELS
-    if not few and plane > 1 and (compiled or values < _APART):
+    pixels = input.shape[0] * plane * prod(weight.shape[2:] if plane == 1 else geometry.stride)
+    values = pixels * weight.shape[1] * geometry.groups
+    if plane > 1 and pixels < _PIXELS and values < _APART:  # The first for what is small.
         return _PLAIN
-    first, trained = input.is_contiguous(), torch.is_grad_enabled()
-    learns = trained and bias is not None and bias.requires_grad
-    trained = learns or (trained and (input.requires_grad or weight.requires_grad))
-    apart = not compiled and bias is not None and values >= _APART
-    apart = apart and ((even and first) or _is_depthwise(weight, geometry))
-    wide = not few and _is_large(values, plane, first, trained)
-    if not (few or apart or wide or plane == 1):
+    trained = torch.is_grad_enabled() and any(
+        each is not None and each.requires_grad for each in (input, weight, bias)
+    )
+    call = _Call(pixels, values, plane, input.is_contiguous(), trained)
+    if plane > 1 and not _may_pay(weight, bias, geometry, call):
         return _PLAIN
     dtype = _precision(input, weight, bias)
-    if dtype is None:
+    if dtype is None or (plane > 1 and _has_no_memory_format(input, weight)):
         return _PLAIN
-    if plane == 1:
-        way = _PLAIN if compiled else _of_one_pixel(weight, geometry, trained, apart)
-    elif _has_no_memory_format(input, weight):
-        return _PLAIN
-    elif apart and not few:
-        way = _Way(_apart if even or trained or dtype != torch.bfloat16 else _transposed)
-    elif compiled:
-        way = _Way(subpixel if is_subpixel(weight, geometry) else _transposed)
-    else:
-        way = _of_picture(input, weight, learns, geometry, dtype, pixels, trained)
+    way = (_of_one_pixel if plane == 1 else _of_picture)(weight, bias, geometry, call, dtype)
     if not trained:
         way = _Way(way.forward)
-    if dtype != input.dtype or dtype != weight.dtype:
+    if way != _PLAIN and not (dtype == input.dtype == weight.dtype):
         way = way._replace(cast=dtype)
-    return way if way.own or way.forward is not _transposed else _PLAIN
+    return way
+
+
+def _of_compiled(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
+    """Heads alone are computed another way; what else is large the compiler puts channels last.
+
+    No size is asked for but that of a head, for each binds what is compiled.
+    """
+    if not _has_few_channels(weight, geometry):
+        return _PLAIN
+    plane = prod(input.shape[2:])
+    if plane == 1 or input.shape[0] * plane * prod(geometry.stride) < _PIXELS:
+        return _PLAIN
+    if _precision(input, weight, bias) is None or _has_no_memory_format(input, weight):
+        return _PLAIN
+    return _Way(subpixel) if is_subpixel(weight, geometry) else _PLAIN
 
 
 def _is_plain_call(input: Tensor, weight: Tensor, geometry: Geometry) -> bool:
@@ -143,10 +167,24 @@ def _is_plain_call(input: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     )
 
 
-def _is_large(values: int, plane: int, first: bool, trained: bool) -> bool:
-    if trained:
-        return values >= _VALUES
-    return first and values >= _BODY and plane >= _PLANE
+def _has_few_channels(weight: Tensor, geometry: Geometry) -> bool:
+    return weight.shape[1] * geometry.groups <= FEW and max(geometry.stride) > 1
+
+
+def _has_slow_bias(weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call) -> bool:
+    if bias is None or call.values < _APART:
+        return False
+    return (call.first and max(geometry.stride) == 1) or _is_depthwise(weight, geometry)
+
+
+def _may_pay(weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call) -> bool:
+    """Whether it is worth to look closer, which takes microseconds."""
+    if call.trained and call.values >= _VALUES:
+        return True
+    if call.first and not call.trained and call.values >= _BODY and call.plane >= _PLANE:
+        return True
+    few = call.pixels >= _PIXELS and _has_few_channels(weight, geometry)
+    return few or _has_slow_bias(weight, bias, geometry, call)
 
 
 def _is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
@@ -162,37 +200,47 @@ def _has_no_memory_format(input: Tensor, weight: Tensor) -> bool:
     return not input.movedim(1, -1).is_contiguous()
 
 
-def _of_one_pixel(weight: Tensor, geometry: Geometry, trained: bool, apart: bool) -> _Way:
-    alone = _is_depthwise(weight, geometry)
-    if is_whole(geometry) and (geometry.groups == 1 or (alone and trained)):
+def _of_one_pixel(
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call, dtype: torch.dtype
+) -> _Way:
+    depthwise = _is_depthwise(weight, geometry)
+    if is_whole(geometry) and (geometry.groups == 1 or (depthwise and call.trained)):
         return _Way(from_one_pixel)
-    return _Way(_apart) if apart else _PLAIN
+    return _of_slow_bias(weight, bias, geometry, call, dtype)
+
+
+def _of_slow_bias(
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call, dtype: torch.dtype
+) -> _Way:
+    # In bfloat16 at larger strides all of a depthwise call is slow.
+    wins = dtype != torch.bfloat16 or max(geometry.stride) == 1 or call.trained
+    return _Way(_apart) if wins and _has_slow_bias(weight, bias, geometry, call) else _PLAIN
 
 
 def _of_picture(
-    input: Tensor,
-    weight: Tensor,
-    learns: bool,  # The bias.
-    geometry: Geometry,
-    dtype: torch.dtype,
-    pixels: int,
-    trained: bool,
+    weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call, dtype: torch.dtype
 ) -> _Way:
-    """Return how a call is computed that is large enough for some way."""
-    first, plane, channels = input.is_contiguous(), prod(input.shape[2:]), input.shape[1]
-    values = pixels * weight.shape[1] * geometry.groups
-    able = max(geometry.stride) > 1 and is_subpixel(weight, geometry)
-    split = learns and values >= _VALUES and (not first or dtype == torch.bfloat16)
-    if weight.shape[1] <= FEW:
-        low = able and pixels >= _PIXELS
-        return _Way(subpixel if low else _transposed, low or split)
-    body = able and tuple(weight.shape[2:]) == geometry.stride and not any(geometry.padding)
-    body = body and dtype != torch.bfloat16 and plane >= _PLANE
-    gradients = body and values >= _VALUES and not has_wide_registers()
-    gradients = gradients and channels >= _SHALLOW and not (first and plane >= _WIDE)
-    low = body and first and channels < _DEEP
-    low = low and (not trained or gradients or values >= _LARGE)
-    return _Way(subpixel if low else _transposed, low or gradients or split, gradients)
+    if _has_slow_bias(weight, bias, geometry, call):
+        return _of_slow_bias(weight, bias, geometry, call, dtype)
+    learns = bias is not None and bias.requires_grad
+    split = learns and call.values >= _VALUES and (not call.first or dtype == torch.bfloat16)
+    low = products = False
+    if is_subpixel(weight, geometry):
+        if weight.shape[1] <= FEW:
+            low = call.pixels >= _PIXELS
+        elif tuple(weight.shape[2:]) == geometry.stride and not any(geometry.padding):
+            low, products = _of_body(len(weight), call, dtype)
+    return _Way(subpixel if low else _transposed, low or products or split, products)
+
+
+def _of_body(channels: int, call: _Call, dtype: torch.dtype) -> tuple[bool, bool]:
+    """Return whether by ``subpixel``, and whether the gradients are products."""
+    if dtype == torch.bfloat16 or call.plane < _PLANE:
+        return False, False
+    products = call.trained and call.values >= _VALUES and not has_wide_registers()
+    products = products and channels >= _SHALLOW and not (call.first and call.plane >= _WIDE)
+    large = call.values >= _LARGE or not call.trained or products
+    return call.first and channels < _DEEP and large, products
 
 
 @cache
@@ -242,10 +290,11 @@ class _ConvTranspose(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         to_input, to_weight, to_bias, *_ = ctx.needs_input_grad
         stride, padding, output_padding, groups, dilation = ctx.geometry
-        if ctx.way.gradients:
+        if ctx.way.products:
             input, weight = ctx.saved_tensors
             with torch.autocast("cpu", enabled=False):  # As of PyTorch's own backward pass.
-                dinput, dweight = gradients(grad, input, weight, stride, (to_input, to_weight))
+                wanted = to_input, to_weight
+                dinput, dweight = subpixel_gradients(grad, input, weight, stride, wanted)
         else:
             dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
                 grad, *ctx.saved_tensors, None, stride, padding, dilation, True, output_padding,

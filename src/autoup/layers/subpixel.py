@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from autoup.internals import without_its_base
 
 FEW = 4  # Output channels of an image head, as of RGBA: a vector register holds 8 or 16.
-_WIDE = 2**15  # Pixels of one input: from here on BLAS reads them from too far apart.
+_FAR = 2**15  # Pixels of one input: from here on BLAS reads them from too far apart.
 _COPY = 2**15  # Values: below, pairs are not worth the calls.
 
 _CONV: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -59,8 +59,8 @@ def _suggests_last(tensor: Tensor) -> bool:
 def is_subpixel(weight: Tensor, geometry: Geometry) -> bool:
     """Tell whether ``subpixel`` can compute it.
 
-    Kernels that are multiples of the stride, one group, no dilation, no padding beyond the kernel,
-    and no more output padding than padding.
+    Kernels that are multiples of a stride above 1, one group, no dilation, no padding beyond the
+    kernel, and no more output padding than padding.
 
     Example:
         >>> is_subpixel(torch.empty(8, 4, 3, 3), Geometry((2, 2), (1, 1), (1, 1), 1, (1, 1)))
@@ -68,7 +68,8 @@ def is_subpixel(weight: Tensor, geometry: Geometry) -> bool:
     """
     stride, padding, output_padding, groups, dilation = geometry
     return (
-        groups == 1
+        prod(stride) > 1
+        and groups == 1
         and max(dilation) == 1
         and not any(k % s for k, s in zip(weight.shape[2:], stride, strict=True))
         and all(p < k for k, p in zip(weight.shape[2:], padding, strict=True))
@@ -105,7 +106,7 @@ def subpixel(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
     return without_its_base(made)
 
 
-def gradients(
+def subpixel_gradients(
     grad: Tensor, input: Tensor, weight: Tensor, stride: Sequence[int], wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of input and weight, where the kernel is the stride.
@@ -116,7 +117,7 @@ def gradients(
 
     Example:
         >>> x, weight = torch.ones(1, 2, 3), torch.ones(2, 1, 2)
-        >>> gradients(torch.ones(1, 1, 6), x, weight, (2,), (True, True))
+        >>> subpixel_gradients(torch.ones(1, 1, 6), x, weight, (2,), (True, True))
         (tensor([[[2., 2., 2.],
                  [2., 2., 2.]]]), tensor([[[3., 3.]],
         <BLANKLINE>
@@ -145,14 +146,14 @@ def gradients(
 def _at_low_resolution(
     input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], unseen: Sequence[int]
 ) -> Tensor:
-    """Return all phases as channels, the order of ``_phases_as_channels``."""
+    """Return all phases as channels, in the order of ``_phases_as_channels``."""
     last, phases = not input.is_contiguous(), prod(stride)
     kernel, q = _phases_as_channels(weight, stride, last)
     offset = bias
     if bias is not None:
         offset = bias.repeat(phases) if last else bias[:, None].expand(-1, phases).reshape(-1)
     few = weight.shape[1] <= FEW  # Less to set up as a product.
-    if max(q) == 1 and not last and (few or input[0, 0].numel() < _WIDE):
+    if max(q) == 1 and not last and (few or input[0, 0].numel() < _FAR):
         factor, maps = kernel.flatten(1).expand(len(input), -1, -1), input.flatten(2)
         if offset is None:
             low = torch.bmm(factor, maps)
@@ -216,7 +217,6 @@ def _interleaved(cells: Tensor) -> Tensor:
         cells.shape[-1] == 2
         and cells.dtype in (torch.float32, torch.float64)
         and cells.numel() >= _COPY
-        and not torch.compiler.is_compiling()
         and not torch.compiler.is_compiling()
     ):
         made = torch.empty(cells.shape, dtype=cells.dtype, device=cells.device)
