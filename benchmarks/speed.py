@@ -6,7 +6,7 @@ the ratio with its quartiles. The floor of kernel = stride is the products, one 
 three for training, each by matmul or as a 1x1 convolution, whichever is faster; beside it stands
 the time that copying input and output takes.
 
-    python benchmarks/speed.py [--compiled] [--random 20] [--dtypes float32 bfloat16] [--quick]
+    python benchmarks/speed.py [--compiled] [--random 20] [--biased] [--dtypes float32] [--quick]
 """
 
 import argparse
@@ -36,7 +36,7 @@ from autoup.layers.subpixel import Geometry, is_subpixel, subpixel
 
 
 class Case(NamedTuple):
-    """Batch, channels and input size in pixels; kernel, stride and padding."""
+    """Batch, channels and input size in pixels; kernel, stride, padding and groups."""
 
     batch: int
     in_channels: int
@@ -45,10 +45,12 @@ class Case(NamedTuple):
     kernel: int = 2
     stride: int = 2
     padding: int = 0
+    groups: int = 1
 
     def __str__(self) -> str:
         channels = f"{self.in_channels}→{self.out_channels}"
-        return f"{self.batch}, {channels}, {self.size}², k{self.kernel} s{self.stride}"
+        depthwise = " depthwise" if self.groups > 1 else ""
+        return f"{self.batch}, {channels}, {self.size}², k{self.kernel} s{self.stride}{depthwise}"
 
 
 # The table that is published, and others of other kinds.
@@ -78,6 +80,17 @@ BODIES = [
     Case(2, 512, 256, 16),
 ]
 
+# Layers whose bias costs more than the rest, and one pixel.
+BIASED = [
+    Case(8, 64, 64, 56, 3, 1, 1, 64),
+    Case(4, 672, 672, 14, 5, 1, 2, 672),
+    Case(4, 128, 128, 56, 2, 2, 0, 128),
+    Case(4, 96, 96, 56, 4, 2, 1, 96),
+    Case(4, 64, 256, 56, 1, 1),
+    Case(4, 64, 64, 56, 3, 1, 1),
+    Case(64, 100, 512, 1, 4, 1),
+]
+
 
 def draw(count: int) -> list[Case]:
     """Return cases at random, the same in every run: layers of decoders up to a few GFLOP."""
@@ -99,7 +112,7 @@ def draw(count: int) -> list[Case]:
 def build(case: Case) -> tuple[nn.Module, nn.Module]:
     """Return the layer and the plain one with the same parameters."""
     size = case.stride * (case.size - 1) + case.kernel - 2 * case.padding
-    pins = {"kernel_size": case.kernel, "stride": case.stride}
+    pins = {"kernel_size": case.kernel, "stride": case.stride, "groups": case.groups}
     layer = AutoConvTranspose2d(*case[1:4], size, init="torch", **pins)
     return layer, layer.to_plain()
 
@@ -115,13 +128,15 @@ def check(case: Case, device: str) -> None:
     """Raise an AssertionError where a way, or the layer, differs from PyTorch's call."""
     layer, plain = (each.to(device) for each in build(case))
     x = torch.randn(*case[:2], case.size, case.size, device=device)
-    sizes = Geometry(*((value, value) for value in (case.stride, case.padding, 0)), 1, (1, 1))
+    sizes = Geometry(
+        *((value, value) for value in (case.stride, case.padding, 0)), case.groups, (1, 1)
+    )
     for form in FORMATS.values():
         full = x.to(memory_format=form)
         small = full[:2, :, :12, :12].double().contiguous(memory_format=form)
         double = [each.detach().double().requires_grad_() for each in (layer.weight, layer.bias)]
         inputs = (small.requires_grad_(), *double)
-        wanted = run(lambda *each: F.conv_transpose2d(*each, case.stride, case.padding), inputs)
+        wanted = run(lambda *each: dispatch._transposed(*each, sizes), inputs)
         able = is_subpixel(layer.weight, sizes)
         alike = able and case.kernel == case.stride
         for way in {
@@ -196,12 +211,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each cell")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--compiled", action="store_true", help="both sides through torch.compile")
+    parser.add_argument("--biased", action="store_true", help="where the bias is slow, instead")
     parser.add_argument("--random", type=int, default=0, help="so many cases, drawn, instead")
     parser.add_argument("--quick", action="store_true", help="one small case, briefly")
     options = parser.parse_args()
     cases = [CASES[3]] if options.quick else [*CASES, *MORE, *BODIES[1:]]
     if options.random:
         cases = draw(options.random)
+    if options.biased:
+        cases = BIASED
     if options.quick:
         options.seconds = 0.1
     torch.manual_seed(0)
@@ -222,7 +240,7 @@ def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
     for case in tqdm(cases, desc=f"{device} {dtype} {kind}"):
         for mode in MODES:
             train = mode == "training"
-            overlap = case.kernel != case.stride
+            overlap = case.kernel != case.stride or case.groups > 1
             floor = [] if overlap else floors(case, train, device, dtype, options.seconds)
             for form in FORMATS:
                 *times, gain = measure(case, form, train, device, dtype, options)
