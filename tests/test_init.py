@@ -117,6 +117,19 @@ def test_returns_the_tensor_and_follows_the_generator(fill_):
     assert not torch.equal(first, third)
 
 
+@pytest.mark.parametrize("grid", [0.4, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_the_numbers_are_the_same_however_the_weight_lies(dtype, grid):
+    plain = torch.empty(8, 3, 4, 4, dtype=dtype)
+    lying = plain.clone(memory_format=torch.channels_last)
+    turned = torch.empty(3, 8, 4, 4, dtype=dtype).transpose(0, 1)
+    for weight in (plain, lying, turned):
+        stride = weight.stride()
+        lecun_uniform_(weight, 2, grid=grid, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(weight, plain)
+        assert weight.stride() == stride
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.complex64])
 def test_other_dtypes(dtype):
     weight = phase_equal_(torch.empty(4, 3, 4, 4, dtype=dtype), 2)

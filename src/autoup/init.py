@@ -66,13 +66,14 @@ def lecun_uniform_(
     bound = sqrt(3 * prod(strides) / max(1, inputs * prod(kernel_size)))
     with torch.no_grad():
         # Of a sharded weight, a DTensor, every process draws the whole: hence another shape.
-        drawn = weight.new_empty((1, *weight.shape)).uniform_(-bound, bound, generator=generator)
-        if grid < 1:
-            whole: Tensor = getattr(drawn, "to_local", lambda: drawn)()[0]
-            wide = whole.to(torch.promote_types(whole.dtype, torch.float32))
-            _damp_(wide, strides, 1 - grid)
-            whole.copy_(wide)
-        return weight.copy_(drawn.squeeze(0))
+        is_whole = weight.is_contiguous() and not hasattr(weight, "to_local")
+        drawn = weight if is_whole else weight.new_empty((1, *weight.shape))
+        drawn.uniform_(-bound, bound, generator=generator)
+        phases = [min(k, s) for k, s in zip(kernel_size, strides, strict=True)]  # Those with taps.
+        if grid < 1 and prod(phases) > 1:
+            own: Tensor = drawn if is_whole else getattr(drawn, "to_local", lambda: drawn)()[0]
+            own.copy_(_damped(own, phases, 1 - grid))
+        return weight if is_whole else weight.copy_(drawn.squeeze(0))
 
 
 def phase_equal_(
@@ -240,18 +241,18 @@ def _read(
     return kernel_size, strides, in_channels // groups
 
 
-def _damp_(weight: Tensor, strides: Sequence[int], share: float) -> None:
-    """Take a share of the deviation of the phase sums from their mean off all taps of a phase."""
+def _damped(weight: Tensor, strides: Sequence[int], share: float) -> Tensor:
+    """Return a weight without a share of the deviation of its phase sums from their mean."""
     kernel_size, dims = weight.shape[2:], weight.ndim - 2
-    strides = [min(k, s) for k, s in zip(kernel_size, strides, strict=True)]  # Phases with a tap.
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    wide = wide.movedim((0, 1), (-2, -1)).contiguous().movedim((-2, -1), (0, 1))  # As it is fast.
     taps, phases = tuple(range(2, 2 * dims + 2, 2)), tuple(range(3, 2 * dims + 2, 2))
-    split = split_phases(weight, kernel_size, strides)
-    ones = weight.new_ones((1, 1, *kernel_size))
+    split = split_phases(wide, kernel_size, strides)
+    ones = wide.new_ones((1, 1, *kernel_size))
     inverse = 1 / split_phases(ones, kernel_size, strides).sum(taps, keepdim=True)
     means = split.sum(taps, keepdim=True) * inverse
     middle = means.sum(phases, keepdim=True) / inverse.sum(phases, keepdim=True)
-    step = (share * (means - middle * inverse)).expand_as(split)
-    weight.sub_(join_phases(step, kernel_size, strides))
+    return join_phases(split - share * (means - middle * inverse), kernel_size, strides)
 
 
 def _lay_boxes(taps: Tensor, axis: int, k: int, s: int) -> Tensor:

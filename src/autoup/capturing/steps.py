@@ -179,7 +179,8 @@ def read_graph(
         'relu'
     """
     nodes = list(program.graph.nodes)
-    source = next(each for each in nodes if each.name in program.graph_signature.user_inputs)
+    inputs = program.graph_signature.user_inputs
+    source = next(each for each in nodes if each.name in inputs)
     edges = read_edges(nodes, source)
     target = _read_target(nodes[-1], edges)
     _check_batch(edges)
