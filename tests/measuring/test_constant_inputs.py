@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.comparing import assert_same, snapshot
+from support.costs import Operators
 from support.oracle import PLAIN
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -10,6 +11,7 @@ from torch.nn.utils import parametrizations
 
 import autoup
 from autoup import audit
+from autoup.measuring.constant_inputs import measure_constants
 
 
 def test_phase_spread_does_not_step_a_spectral_norm():
@@ -67,3 +69,55 @@ def test_model_that_cannot_run_on_constants_is_reported_all_the_same():
     report = audit(nn.Sequential(Refuses(1, 1, 3, 2, 1, 1)), (1, 1, 16, 16))
     assert report[0].out_size == (32, 32)
     assert "raises RuntimeError: no constants, please." in report.notes[-1]
+
+
+class Returns(nn.Module):
+    """A model that returns one picture, whatever it is given."""
+
+    def __init__(self, picture):
+        super().__init__()
+        self.picture = nn.Parameter(picture)
+
+    def forward(self, *_):
+        return self.picture
+
+
+def a_grid(shape, period, depth):
+    """Return ones with a grid on them: the first pixel of each period stands out by that."""
+    picture = torch.ones(1, 1, *shape, dtype=torch.float64)
+    picture[(..., *(slice(None, None, s) for s in period))] += depth
+    return picture
+
+
+def spread_of(period, depth):
+    """Return the standard deviation of the phases over the rms of the whole, by hand."""
+    phases = a_grid(period, period, depth)
+    return float(phases.std(correction=0) / phases.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("depth", [1e-9, 0.1, 3.0])
+@pytest.mark.parametrize("period", [(2,), (3,), (8,), (2, 2), (3, 4), (1, 5), (2, 3, 2)])
+def test_a_known_grid_is_measured(period, depth):
+    model = Returns(a_grid([11 * s for s in period], period, depth))
+    found = measure_constants(model, ((1, 1, *period),), [period])
+    assert found.period == period
+    assert found.spread == pytest.approx(spread_of(period, depth), rel=1e-5)
+
+
+@pytest.mark.parametrize("period", [(1,), (2,), (3,), (4, 5), (2, 2, 2)])
+def test_a_slope_is_no_grid(period):
+    slopes = [torch.linspace(1, 100, 12 * s, dtype=torch.float64) for s in period]
+    picture = sum(torch.meshgrid(*slopes, indexing="ij")).expand(1, 1, *[12 * s for s in period])
+    assert measure_constants(Returns(picture), ((1, 1, 4, 4),), [period]).spread < 1e-14
+
+
+@pytest.mark.parametrize("shape", [(4096,), (256, 256)])
+def test_long_periods_cost_no_more_than_short_ones(shape):
+    model, runs = Returns(torch.rand(1, 1, *shape)), []
+    for period in (2, shape[0] // 8):
+        with Operators() as operators:
+            measure_constants(model, ((1, 1, *shape),), [[period] * len(shape)])
+        runs.append(operators)
+    short, long = runs
+    assert long.names == short.names
+    assert long.largest <= short.largest <= 1.1 * model.picture.numel()

@@ -135,11 +135,9 @@ def _spread(picture: Tensor, period: tuple[int, ...]) -> float:
 
 def _smooth(pixels: Tensor, axis: int, s: int) -> Tensor:
     """Return means over a period, which a slope leaves as they are; s // 2 less at either end."""
-    reach, length = s // 2, pixels.shape[axis]
-    edge = 0.5 if s % 2 == 0 else 1.0
-    weights = [edge, *[1.0] * (2 * reach - 1), edge] if s > 1 else [1.0]
-    parts = [
-        weight / s * pixels.narrow(axis, start, length - 2 * reach)
-        for start, weight in enumerate(weights)
-    ]
-    return torch.stack(parts).sum(0)
+    middle = pixels.mean(axis, keepdim=True)  # So that sums stay small, and their rounding.
+    sums = nn.functional.pad((pixels - middle).cumsum(axis).movedim(axis, -1), (1, 0))
+    means = (sums[..., s:] - sums[..., :-s]) / s
+    if s % 2 == 0:  # Half of the pixel at either end.
+        means = (means[..., 1:] + means[..., :-1]) / 2
+    return means.movedim(-1, axis) + middle
