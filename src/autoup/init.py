@@ -245,7 +245,6 @@ def _damped(weight: Tensor, strides: Sequence[int], share: float) -> Tensor:
     """Return a weight without a share of the deviation of its phase sums from their mean."""
     kernel_size, dims = weight.shape[2:], weight.ndim - 2
     wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    wide = wide.movedim((0, 1), (-2, -1)).contiguous().movedim((-2, -1), (0, 1))  # As it is fast.
     taps, phases = tuple(range(2, 2 * dims + 2, 2)), tuple(range(3, 2 * dims + 2, 2))
     split = split_phases(wide, kernel_size, strides)
     ones = wide.new_ones((1, 1, *kernel_size))

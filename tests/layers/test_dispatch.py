@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 import torch
 from support.oracle import AUTO, PLAIN, artifacts_allowed
+from support.versions import TORCH
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
@@ -289,6 +290,7 @@ def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(row, wide, 
         with torch.no_grad():
             alike = dispatch._choose(*inputs) == chosen
             made, wanted = conv_transpose(*inputs), plain(*inputs)
+        torch.clear_autocast_cache()  # Older versions would take weights without gradients from it.
         traced, exact = conv_transpose(*inputs), plain(*inputs)
     bound = {torch.float32: 1e-5, torch.bfloat16: 3e-2, DOUBLE: 1e-13}[made.dtype]
     assert (made - wanted).abs().max() <= bound * wanted.abs().max()
@@ -509,4 +511,4 @@ def test_a_compiled_layer_is_compiled_anew_only_where_a_head_becomes_large(
         with torch.set_grad_enabled(training):
             call(torch.randn(batch, 32, *size))
         found.append(counter.frame_count)
-    assert found == compiled
+    assert found == (compiled if TORCH >= (2, 7) else [1] * 5)  # There all is PyTorch's own call.
