@@ -4,7 +4,7 @@
 # make docs: draw the pictures and build the pages, docs/_build/html/index.html.
 # make matrix: every place where the layers are tested, as a table (5 minutes).
 # make consoles: what the commands of the pages print, written into them anew.
-# make bench: layers and decoders against plain ones, the alternatives, the floor, limits (35 minutes).
+# make bench: layers and decoders against plain ones, the alternatives, construction, limits (40 minutes).
 # make oldest, make between, make newest: all tests on another PyTorch, each in an environment of its own
 #   (30 minutes and 7 GB each on Linux, whose wheels hold CUDA).
 # make package: what is published, built into dist/, checked, installed alone and used (3 minutes).
@@ -67,6 +67,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/decoders.py
 	$(BIN)/python benchmarks/alternatives.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/construction.py
 	$(BIN)/python benchmarks/limits.py
 
 oldest between newest: %: .venv-%/.dev
