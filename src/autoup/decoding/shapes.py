@@ -1,15 +1,16 @@
 """The shape that layers make of another, found out without arithmetic."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType]
+from torch.nn import functional as F  # noqa: N812
+from torch.overrides import TorchFunctionMode
 
-from autoup.inspecting.sites import CONV, NORM, TRANSPOSED
+_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+_TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
 
 def shape_made(
@@ -35,57 +36,53 @@ def shape_made(
     }
     dtype = dtype or next((each.dtype for each in tensors.values()), None)
     try:
-        with _shapes_alone(layers), torch.no_grad():
+        with _ShapesAlone(), torch.no_grad():
             example = torch.empty(tuple(shape), device="meta", dtype=dtype)
             made: Any = functional_call(layers, tensors, (example,))
     except RuntimeError as error:
         raise ValueError(str(error)) from None
-    if not isinstance(made, torch.Tensor):
+    if not isinstance(made, Tensor):
         raise ValueError(f"it returns no tensor but a {type(made).__name__}")
     return tuple(made.shape)
 
 
-@contextmanager
-def _shapes_alone(layers: nn.Module) -> Generator[None]:
-    """Let convolutions check their channels, and normalisations do that and nothing else.
+class _ShapesAlone(TorchFunctionMode):
+    """Refuses channels that tensors without numbers let pass, and leaves out what takes longest."""
 
-    What PyTorch computes of a normalisation without numbers takes longer than all other layers.
-    """
-    modules = [*layers.modules()]
-    convolutions = [each for each in modules if isinstance(each, CONV + TRANSPOSED)]
-    norms = [
-        each
-        for each in modules
-        if isinstance(each, NORM)
-        if type(each).forward is NORM[0].forward and "forward" not in vars(each)
-    ]
-    hooks = [each.register_forward_pre_hook(_check_channels) for each in convolutions]
-    try:
-        for each in norms:
-            each.forward = partial(_pass_on, each)
-        yield
-    finally:
-        for each in norms:
-            vars(each).pop("forward", None)
-        for each in hooks:
-            each.remove()
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _CONVOLUTIONS:
+            _check_convolution(*args, **kwargs)
+        elif func in _TRANSPOSED:
+            _check_transposed(*args, **kwargs)
+        elif func is F.batch_norm and _is_normalised(*args, **kwargs):
+            return args[0]
+        return func(*args, **kwargs)
 
 
-def _check_channels(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Refuse a wrong number of channels, which a convolution without numbers does not notice."""
-    given = inputs[0].shape[1]
-    if given != layer.in_channels:
-        raise ValueError(f"a layer of {layer.in_channels} channels would be given {given}")
+def _check_convolution(
+    input: Tensor, weight: Tensor, *options: Any, groups: int = 1, **_: Any
+) -> None:
+    groups = options[4] if len(options) > 4 else groups
+    _check(input.shape[1 - weight.ndim], groups * weight.shape[1])
 
 
-def _pass_on(norm: Any, given: torch.Tensor) -> torch.Tensor:
-    """Return what a normalisation is given, if it has its channels and dimensions."""
-    dims = next(each for each, kind in enumerate(NORM, 1) if isinstance(norm, kind))
-    if given.ndim != dims + 2 and (dims, given.ndim) != (1, 2):
-        raise ValueError(f"a {type(norm).__name__} would be given {given.ndim} dimensions")
-    if given.shape[1] != norm.num_features:
-        raise ValueError(
-            f"a {type(norm).__name__} of {norm.num_features} channels would be given "
-            f"{given.shape[1]}"
-        )
-    return given
+def _check_transposed(input: Tensor, weight: Tensor, *_: Any, **__: Any) -> None:
+    _check(input.shape[1 - weight.ndim], weight.shape[0])
+
+
+def _is_normalised(
+    input: Tensor, *moments: Tensor | None, training: bool, weight: Any, bias: Any, **_: Any
+) -> bool:
+    """Whether a batch is normalised, which keeps its shape; PyTorch says why if it is not."""
+    for each in (*moments, weight, bias):
+        if each is not None:
+            _check(input.shape[1], each.shape[0])
+    return input.numel() > input.shape[1] or not training
+
+
+def _check(given: int, wanted: int) -> None:
+    if given != wanted:
+        raise ValueError(f"a layer of {wanted} channels would be given {given}")
