@@ -225,7 +225,7 @@ def main() -> int:
     print(f"\n{machine('cpu')}; medians\n")
     print("| what | limit | median | lowest | highest | kept |\n|---|---|---|---|---|---|")
     broken = 0
-    for row in tqdm((row for part in parts for row in part), total=14, unit="limit"):
+    for row in tqdm((row for part in parts for row in part), total=18, unit="limit"):
         kept = row.median <= row.limit
         broken += not kept
         numbers = [f"{each:.3g}" for each in (row.median, min(row.measured), max(row.measured))]

@@ -6,7 +6,8 @@ the ratio with its quartiles. The floor of kernel = stride is the products, one 
 three for training, each by matmul or as a 1x1 convolution, whichever is faster; beside it stands
 the time that copying input and output takes.
 
-    python benchmarks/speed.py [--compiled] [--random 20] [--biased] [--dtypes float32] [--quick]
+    python benchmarks/speed.py [--random 20 | --biased] [--compiled] [--autocast]
+        [--dtypes float32] [--quick]
 """
 
 import argparse
@@ -32,6 +33,7 @@ from tqdm import tqdm
 
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
+from autoup.layers.one_pixel import from_one_pixel, is_whole
 from autoup.layers.subpixel import Geometry, is_subpixel, subpixel
 
 
@@ -86,6 +88,7 @@ BIASED = [
     Case(4, 672, 672, 14, 5, 1, 2, 672),
     Case(4, 128, 128, 56, 2, 2, 0, 128),
     Case(4, 96, 96, 56, 4, 2, 1, 96),
+    Case(8, 3, 3, 112, 4, 2, 1, 3),
     Case(4, 64, 256, 56, 1, 1),
     Case(4, 64, 64, 56, 3, 1, 1),
     Case(64, 100, 512, 1, 4, 1),
@@ -139,10 +142,13 @@ def check(case: Case, device: str) -> None:
         wanted = run(lambda *each: dispatch._transposed(*each, sizes), inputs)
         able = is_subpixel(layer.weight, sizes)
         alike = able and case.kernel == case.stride
-        for way in {
+        whole = case.size == case.groups == 1 and is_whole(sizes)
+        for way in (
             dispatch._Way(),
+            dispatch._Way(dispatch._apart),
             *([dispatch._Way(subpixel, True, alike)] if able else []),
-        }:
+            *([dispatch._Way(from_one_pixel)] if whole else []),
+        ):
             made = run(
                 lambda *each, way=way: dispatch._ConvTranspose.apply(*each, sizes, way), inputs
             )
@@ -150,6 +156,8 @@ def check(case: Case, device: str) -> None:
         exact = run(plain.double(), (full.double().requires_grad_(),))
         made = run(layer, (full.requires_grad_(),))
         assert max(map(difference, made, exact)) < 1e-5
+        with torch.no_grad():
+            assert difference(layer(full), exact[0]) < 1e-5
         assert made[0].is_contiguous(memory_format=form)
 
 
@@ -199,7 +207,12 @@ def measure(
     sides = {}
     for name, module in (("plain", plain), ("layer", layer)):
         call = torch.compile(module) if options.compiled else module
-        sides[name] = step(lambda call=call: call(x), [x, *module.parameters()], train)
+
+        def forward(call=call) -> Tensor:
+            with torch.autocast(device, torch.bfloat16, enabled=options.autocast):
+                return call(x)
+
+        sides[name] = step(forward, [x, *module.parameters()], train)
     times = take_turns(sides, options.seconds)
     before, after = times.median(0).values.tolist()
     return before, after, quartiles(times[:, 0] / times[:, 1])
@@ -211,17 +224,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each cell")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--compiled", action="store_true", help="both sides through torch.compile")
-    parser.add_argument("--biased", action="store_true", help="where the bias is slow, instead")
-    parser.add_argument("--random", type=int, default=0, help="so many cases, drawn, instead")
+    parser.add_argument("--autocast", action="store_true", help="both under it, to bfloat16")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--biased", action="store_true", help="where the bias is slow, instead")
+    others.add_argument("--random", type=int, default=0, help="so many cases, drawn, instead")
     parser.add_argument("--quick", action="store_true", help="one small case, briefly")
     options = parser.parse_args()
-    cases = [CASES[3]] if options.quick else [*CASES, *MORE, *BODIES[1:]]
+    cases = [*CASES, *MORE, *BODIES[1:]]
     if options.random:
         cases = draw(options.random)
     if options.biased:
         cases = BIASED
     if options.quick:
-        options.seconds = 0.1
+        cases, options.seconds = BIASED[4:5] if options.biased else [CASES[3]], 0.1
     torch.manual_seed(0)
     for device in devices():
         for case in cases:
@@ -233,6 +248,7 @@ def main() -> None:
 def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
     """Print the table of one device and dtype, and geometric means with the lowest."""
     kind = "compiled" if options.compiled else "eager"
+    kind += ", autocast to bfloat16" if options.autocast else ""
     print(f"\n{machine(device)}, {str(dtype).removeprefix('torch.')}, {kind}; milliseconds\n")
     print("| batch, channels, size, kernel | mode | memory | plain | layer | times faster", end="")
     print(" | products | copies |\n|---|---|---|---|---|---|---|---|")

@@ -118,15 +118,24 @@ def test_returns_the_tensor_and_follows_the_generator(fill_):
 
 
 @pytest.mark.parametrize("grid", [0.4, 1.0])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_the_numbers_are_the_same_however_the_weight_lies(dtype, grid):
-    plain = torch.empty(8, 3, 4, 4, dtype=dtype)
-    lying = plain.clone(memory_format=torch.channels_last)
-    turned = torch.empty(3, 8, 4, 4, dtype=dtype).transpose(0, 1)
-    for weight in (plain, lying, turned):
+    shape, bound = (8, 3, 4, 4), (3 / (8 * 2 * 2)) ** 0.5
+    drawn = torch.empty(shape, dtype=dtype)
+    drawn.uniform_(-bound, bound, generator=torch.Generator().manual_seed(0))
+    for weight in (
+        torch.empty(shape, dtype=dtype),
+        torch.empty(shape, dtype=dtype).contiguous(memory_format=torch.channels_last),
+        torch.empty(3, 8, 4, 4, dtype=dtype).transpose(0, 1),
+    ):
         stride = weight.stride()
         lecun_uniform_(weight, 2, grid=grid, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(weight, plain)
+        if grid < 1:
+            projected = project(drawn, (4, 4), make_projectors((4, 4), (2, 2), 1, drawn))
+            expected = grid * drawn.double() + (1 - grid) * projected.double()
+            torch.testing.assert_close(weight.double(), expected, rtol=0, atol=2e-3)
+        else:
+            assert torch.equal(weight, drawn)
         assert weight.stride() == stride
 
 

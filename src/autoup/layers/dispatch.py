@@ -119,7 +119,7 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     plane = prod(input.shape[2:])
     pixels = input.shape[0] * plane * prod(weight.shape[2:] if plane == 1 else geometry.stride)
     values = pixels * weight.shape[1] * geometry.groups
-    if plane > 1 and pixels < _PIXELS and values < _APART:  # The first for what is small.
+    if plane > 1 and values < _APART:  # Most calls end here; _PIXELS is no smaller.
         return _PLAIN
     trained = torch.is_grad_enabled() and any(
         each is not None and each.requires_grad for each in (input, weight, bias)
