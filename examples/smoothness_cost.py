@@ -1,8 +1,9 @@
 """What the guarantee costs: a training step with ``smoothness`` against the plain layer.
 
 First both are checked to be the same function, output and gradients, in double precision: the
-smooth layer and a plain one whose kernel is projected with the matrices written out. Then steps
-of all layers take turns on the same input, forward and backward; medians, and ratios to plain.
+smooth layer and a plain one whose kernel is projected with the matrices written out. Then all
+layers take turns on the same input, without gradients, and forward and backward; medians, and
+ratios to plain. Where a map is small the kernel is most of the work.
 """
 
 import argparse
@@ -42,14 +43,19 @@ def check_equality(order: int) -> None:
     torch.testing.assert_close(layer.to_plain()(x), made, rtol=0, atol=1e-13)
 
 
-def time_steps(layers: dict[str, nn.Module], x: torch.Tensor, rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of a forward and backward pass of each layer, in turns."""
+def time_calls(
+    layers: dict[str, nn.Module], x: torch.Tensor, rounds: int, *, train: bool
+) -> dict[str, float]:
+    """Return the median milliseconds of each layer, in turns; backward too where it is trained."""
     times: dict[str, list[float]] = {name: [] for name in layers}
-    for turn in tqdm(range(rounds + 2), desc=f"{x.shape[-1]} pixels", unit="round"):
+    for turn in tqdm(range(rounds + 2), desc=f"{tuple(x.shape)}, {train=}", unit="round"):
         for name, layer in layers.items():
             layer.zero_grad()
             start = time.perf_counter()
-            layer(x).sum().backward()
+            with torch.set_grad_enabled(train):
+                made = layer(x)
+            if train:
+                made.sum().backward()
             if turn >= 2:
                 times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(each) for name, each in times.items()}
@@ -71,22 +77,26 @@ def count_kept(layer: nn.Module, x: torch.Tensor) -> int:
     return sum(seen.values()) + sum(each.grad.nbytes for each in (x, *layer.parameters()))
 
 
-def compare(dims: int, batch: int, channels: tuple[int, int], size: int, rounds: int) -> str:
-    """Return a row: milliseconds of the plain layer, and the ratios of the others to it."""
+def compare(dims: int, batch: int, channels: tuple[int, int], size: int, rounds: int) -> list[str]:
+    """Return a row for inference and one for training: milliseconds of plain, ratios to it."""
     x = torch.randn(batch, channels[0], *[size] * dims, requires_grad=True)
     auto = (AutoConvTranspose2d, AutoConvTranspose3d)[dims - 2]
     smooth = [auto(*channels, size, 2 * size, kernel_size=4, smoothness=order) for order in (1, 2)]
     plain = (nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 2](*channels, 4, 2, 1)
     layers = {"plain": plain, "1": smooth[0], "2": smooth[1], "baked": smooth[0].to_plain()}
-    least, *others = time_steps(layers, x, rounds).values()
+    rows = []
+    for train in (False, True):
+        least, *others = time_calls(layers, x, rounds, train=train).values()
+        cells = "".join(f"{ms / least:>14.2f}" for ms in others)
+        name = f"{dims}-d, {batch} x {channels[0]} -> {channels[1]}, {size}"
+        rows.append(f"{name:<24}{least:>9.2f}{cells}")
     kept = [count_kept(layer, x) for layer in (plain, smooth[0])]
-    cells = "".join(f"{ms / least:>14.2f}" for ms in others)
-    name = f"{dims}-d, {batch} x {channels[0]} -> {channels[1]}, {size}"
-    return f"{name:<24}{least:>9.1f}{cells}{kept[1] / kept[0]:>14.3f}"
+    rows[1] += f"{kept[1] / kept[0]:>14.3f}"
+    return rows
 
 
 def main() -> None:
-    """Check, measure, print the table."""
+    """Check, measure, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], help="input, pixels")
@@ -95,13 +105,17 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for order in (1, 2):
         check_equality(order)
-    cases = [(2, 4, (128, 64), size) for size in options.sizes]
+    cases = [(2, batch, (512, 256), 4) for batch in (1, 16, 64)]
+    cases += [(2, 4, (128, 64), size) for size in options.sizes]
+    cases += [(3, 1, (256, 128), 4), (3, 2, (128, 64), 4)]
     cases += [(3, 2, (64, 32), max(2, size // 4)) for size in options.sizes[-2:]]
-    rows = [compare(*case, options.rounds) for case in cases]
-    print("k4 s2, forward and backward: ms of the plain layer, ratios to it; bytes kept likewise")
-    heads = "".join(f"{head:>14}" for head in ("smoothness 1", "smoothness 2", "baked", "bytes, 1"))
-    print(f"{'batch, channels, input':<24}{'plain':>9}{heads}")
-    print("\n".join(rows))
+    tables = zip(*(compare(*case, options.rounds) for case in cases), strict=True)
+    heads = "".join(f"{head:>14}" for head in ("smoothness 1", "smoothness 2", "baked"))
+    more = f"{'bytes, 1':>14}"  # That a step keeps until its end.
+    for rows, title in zip(tables, ("without gradients", "forward and backward"), strict=True):
+        print(f"\nk4 s2, {title}: ms of the plain layer, ratios to it")
+        print(f"{'batch, channels, input':<24}{'plain':>9}{heads}{more if 'back' in title else ''}")
+        print("\n".join(rows))
 
 
 if __name__ == "__main__":

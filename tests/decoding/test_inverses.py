@@ -13,7 +13,6 @@ import autoup
 from autoup import mirror_decoder
 from autoup.capturing.capture import capture
 from autoup.capturing.steps import read_steps
-from autoup.decoding.shapes import shape_made
 
 SIZE = (2, 3, 32, 32)
 
@@ -114,17 +113,6 @@ def test_channel_shuffle_and_channels_last_norm_leave_no_trace():
     decoder = mirrored(Module(shuffled, a=conv(3, 8), norm=nn.LayerNorm(8), b=conv(8, 8)))
     assert names(decoder) == ["b", "norm", "a"]
     assert str(decoder.norm) == str(nn.GroupNorm(1, 8))
-
-
-def test_layers_that_would_be_given_other_channels_are_noticed_without_arithmetic():
-    up, down = nn.ConvTranspose2d(8, 3, 4, 2), nn.Conv2d(8, 3, 3)
-    for layer in (up, down):
-        assert shape_made(layer, (5, 8, 9, 9))[:2] == (5, 3)
-        with pytest.raises(ValueError, match=r"8 channels.* 4"):
-            shape_made(layer, (5, 4, 9, 9))
-    assert not up._forward_pre_hooks
-    with pytest.raises(ValueError, match="running_mean"):
-        shape_made(nn.BatchNorm2d(8), (5, 4, 9, 9))
 
 
 @pytest.mark.parametrize(
