@@ -104,9 +104,10 @@ def test_a_known_grid_is_measured(period, depth):
     assert found.spread == pytest.approx(spread_of(period, depth), rel=1e-5)
 
 
+@pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("period", [(1,), (2,), (3,), (4, 5), (2, 2, 2)])
-def test_a_slope_is_no_grid(period):
-    slopes = [torch.linspace(1, 100, 12 * s, dtype=torch.float64) for s in period]
+def test_neither_a_slope_nor_a_bow_is_a_grid(period, power):
+    slopes = [torch.linspace(1, 100, 12 * s, dtype=torch.float64) ** power for s in period]
     picture = sum(torch.meshgrid(*slopes, indexing="ij")).expand(1, 1, *[12 * s for s in period])
     assert measure_constants(Returns(picture), ((1, 1, 4, 4),), [period]).spread < 1e-14
 
