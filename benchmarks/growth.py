@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.7, help="for each cell")
     parser.add_argument("--quick", action="store_true", help="one small case, briefly")
     options = parser.parse_args()
-    options.compiled = False
+    options.compiled = options.autocast = False
     sweeps = SWEEPS
     if options.quick:
         sweeps, options.seconds = {"quick": [Case(1, 8, 4, 8)]}, 0.05
