@@ -1,4 +1,4 @@
-# make demo: train three decoders on real digits, print a table, write a picture (a minute).
+# make demo: train three decoders on real digits, print a table, write a picture (two minutes, with the installation).
 # make test: lint, type check, all tests, README and examples, on all cores; then make docs.
 # make test-fast: the tests that neither compile nor start anything (minutes on two cores).
 # make docs: draw the pictures and build the pages, docs/_build/html/index.html.
