@@ -32,7 +32,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.7, help="for each cell")
     parser.add_argument("--quick", action="store_true", help="one small case, briefly")
     options = parser.parse_args()
-    options.compiled = options.autocast = False
     sweeps = SWEEPS
     if options.quick:
         sweeps, options.seconds = {"quick": [Case(1, 8, 4, 8)]}, 0.05
@@ -48,7 +47,7 @@ def main() -> None:
                 cells = []
                 for mode, form in columns:
                     _, after, (_, gain, _) = measure(
-                        case, form, mode == "training", device, torch.float32, options
+                        case, form, mode == "training", device, torch.float32, options.seconds
                     )
                     gains.append(gain)
                     cells.append(f"{milliseconds(after)} ({gain:.2f})")

@@ -197,7 +197,15 @@ def floors(case: Case, train: bool, device: str, dtype: torch.dtype, seconds: fl
 
 
 def measure(
-    case: Case, form: str, train: bool, device: str, dtype: torch.dtype, options
+    case: Case,
+    form: str,
+    train: bool,
+    device: str,
+    dtype: torch.dtype,
+    seconds: float,
+    *,
+    compiled: bool = False,
+    autocast: bool = False,
 ) -> tuple[float, float, tuple[float, float, float]]:
     """Return the seconds of plain and layer, and how many times faster the layer is."""
     form_of_memory = FORMATS[form]
@@ -206,14 +214,14 @@ def measure(
     x = x.to(memory_format=form_of_memory).requires_grad_(train)
     sides = {}
     for name, module in (("plain", plain), ("layer", layer)):
-        call = torch.compile(module) if options.compiled else module
+        call = torch.compile(module) if compiled else module
 
         def forward(call=call) -> Tensor:
-            with torch.autocast(device, torch.bfloat16, enabled=options.autocast):
+            with torch.autocast(device, torch.bfloat16, enabled=autocast):
                 return call(x)
 
         sides[name] = step(forward, [x, *module.parameters()], train)
-    times = take_turns(sides, options.seconds)
+    times = take_turns(sides, seconds)
     before, after = times.median(0).values.tolist()
     return before, after, quartiles(times[:, 0] / times[:, 1])
 
@@ -247,6 +255,7 @@ def main() -> None:
 
 def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
     """Print the table of one device and dtype, and geometric means with the lowest."""
+    ways = {"compiled": options.compiled, "autocast": options.autocast}
     kind = "compiled" if options.compiled else "eager"
     kind += ", autocast to bfloat16" if options.autocast else ""
     print(f"\n{machine(device)}, {str(dtype).removeprefix('torch.')}, {kind}; milliseconds\n")
@@ -259,7 +268,7 @@ def report(cases: list[Case], device: str, dtype: torch.dtype, options) -> None:
             overlap = case.kernel != case.stride or case.groups > 1
             floor = [] if overlap else floors(case, train, device, dtype, options.seconds)
             for form in FORMATS:
-                *times, gain = measure(case, form, train, device, dtype, options)
+                *times, gain = measure(case, form, train, device, dtype, options.seconds, **ways)
                 gains.setdefault((mode, form), {})[case] = gain[1]
                 numbers = [*map(milliseconds, times), "{1:.2f} ({0:.2f} to {2:.2f})".format(*gain)]
                 cells = [str(case), mode, form, *numbers, *map(milliseconds, floor)]
