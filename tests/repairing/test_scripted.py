@@ -1,5 +1,6 @@
 """Parts that torch.jit compiled are copied and run; what is in them stays and is named."""
 
+import gc
 import warnings
 
 import pytest
@@ -124,3 +125,15 @@ def doubled(x: torch.Tensor) -> torch.Tensor:
 def test_model_that_is_scripted_is_refused():
     with pytest.raises(TypeError, match="pass the module that it was made from"):
         repair(script(Up()))
+
+
+def test_torch_jit_knows_no_operator_that_died():
+    with torch.library._scoped_library("autoup_overloads", "DEF") as library:
+        for overload in ("one", "two"):
+            library.define(f"grow.{overload}(Tensor x) -> Tensor")
+            assert torch.ops.autoup_overloads.grow
+    gc.collect()
+    alive = {id(thing) for thing in gc.get_objects()}
+    alive |= {id(operator) for operator, _ in torch.jit._builtins._builtin_ops}
+    known = torch.jit._builtins._get_builtin_table()
+    assert [name for where, name in known.items() if where not in alive] == []
