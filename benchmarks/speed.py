@@ -34,7 +34,7 @@ from tqdm import tqdm
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.subpixel import Geometry, is_subpixel, subpixel
+from autoup.layers.subpixel import Geometry, is_subpixel, subpixel, subpixel_gradients
 
 
 class Case(NamedTuple):
@@ -143,11 +143,12 @@ def check(case: Case, device: str) -> None:
         able = is_subpixel(layer.weight, sizes)
         alike = able and case.kernel == case.stride
         whole = case.size == case.groups == 1 and is_whole(sizes)
+        alone = dispatch._gradients
         for way in (
-            dispatch._Way(),
-            dispatch._Way(dispatch._apart),
-            *([dispatch._Way(subpixel, True, alike)] if able else []),
-            *([dispatch._Way(from_one_pixel)] if whole else []),
+            dispatch._Way(gradients=alone),
+            dispatch._Way(dispatch._apart, alone),
+            *([dispatch._Way(subpixel, subpixel_gradients if alike else alone)] if able else []),
+            *([dispatch._Way(from_one_pixel, alone)] if whole else []),
         ):
             made = run(
                 lambda *each, way=way: dispatch._ConvTranspose.apply(*each, sizes, way), inputs

@@ -26,6 +26,7 @@ from autoup.layers.one_pixel import from_one_pixel, is_whole
 from autoup.layers.subpixel import (
     FEW,
     Geometry,
+    Gradients,
     is_subpixel,
     lies_last,
     subpixel,
@@ -65,7 +66,7 @@ def conv_transpose(
     if way.cast is not None:  # As autocast does.
         input, weight = input.to(way.cast), weight.to(way.cast)
         bias = None if bias is None else bias.to(way.cast)
-    if way.own:
+    if way.gradients is not None:
         return _ConvTranspose.apply(input, weight, bias, geometry, way)  # pyright: ignore
     return way.forward(input, weight, bias, geometry)
 
@@ -81,19 +82,30 @@ def _apart(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometr
     return made if bias is None else made + bias.view(-1, *(1,) * len(geometry.stride))
 
 
+def _gradients(
+    grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
+) -> Gradients:
+    """Return the gradients of input and weight, as PyTorch computes them."""
+    stride, padding, output_padding, groups, dilation = geometry
+    dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
+        grad, input, weight, None, stride, padding, dilation, True, output_padding, groups,
+        (*wanted, False),
+    )  # fmt: skip
+    return dinput, dweight
+
+
 class _Way(NamedTuple):
     """How it is computed.
 
     Attributes:
         forward: By what.
-        own: Whether with the Function below, whose backward pass leaves the bias out.
-        products: Whether that takes the gradients as products.
+        gradients: By what those of input and weight are, in the Function below, which leaves the
+            bias out of it; None where PyTorch's derivative of ``forward`` is as fast.
         cast: To what the tensors are cast first.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor | None, Geometry], Tensor] = _transposed
-    own: bool = False
-    products: bool = False
+    gradients: Callable[..., Gradients] | None = None
     cast: torch.dtype | None = None
 
 
@@ -230,7 +242,8 @@ def _of_picture(
             low = call.pixels >= _PIXELS
         elif tuple(weight.shape[2:]) == geometry.stride and not any(geometry.padding):
             low, products = _of_body(len(weight), call, dtype)
-    return _Way(subpixel if low else _transposed, low or products or split, products)
+    gradients = subpixel_gradients if products else _gradients if low or split else None
+    return _Way(subpixel if low else _transposed, gradients)
 
 
 def _of_body(channels: int, call: _Call, dtype: torch.dtype) -> tuple[bool, bool]:
@@ -288,18 +301,9 @@ class _ConvTranspose(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        to_input, to_weight, to_bias, *_ = ctx.needs_input_grad
-        stride, padding, output_padding, groups, dilation = ctx.geometry
-        if ctx.way.products:
-            input, weight = ctx.saved_tensors
-            with torch.autocast("cpu", enabled=False):  # As of PyTorch's own backward pass.
-                wanted = to_input, to_weight
-                dinput, dweight = subpixel_gradients(grad, input, weight, stride, wanted)
-        else:
-            dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
-                grad, *ctx.saved_tensors, None, stride, padding, dilation, True, output_padding,
-                groups, (to_input, to_weight, False),
-            )  # fmt: skip
+        *wanted, to_bias, _, _ = ctx.needs_input_grad
+        with torch.autocast("cpu", enabled=False):  # As of PyTorch's own backward pass.
+            dinput, dweight = ctx.way.gradients(grad, *ctx.saved_tensors, ctx.geometry, wanted)
         dbias = grad.sum((0, *range(2, grad.ndim))) if to_bias else None
         return dinput, dweight, dbias, None, None
 

@@ -34,6 +34,9 @@ class Geometry(NamedTuple):
     dilation: tuple[int, ...]
 
 
+Gradients = tuple[Tensor | None, Tensor | None]  # Of input and weight, where they are wanted.
+
+
 def lies_last(input: Tensor, weight: Tensor) -> bool:
     """Tell whether PyTorch puts the output's channels last, as input or weight suggest it.
 
@@ -107,8 +110,8 @@ def subpixel(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
 
 
 def subpixel_gradients(
-    grad: Tensor, input: Tensor, weight: Tensor, stride: Sequence[int], wanted: tuple[bool, bool]
-) -> tuple[Tensor | None, Tensor | None]:
+    grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
+) -> Gradients:
     """Return the gradients of input and weight, where the kernel is the stride.
 
     Shape:
@@ -117,13 +120,14 @@ def subpixel_gradients(
 
     Example:
         >>> x, weight = torch.ones(1, 2, 3), torch.ones(2, 1, 2)
-        >>> subpixel_gradients(torch.ones(1, 1, 6), x, weight, (2,), (True, True))
+        >>> geometry = Geometry((2,), (0,), (0,), 1, (1,))
+        >>> subpixel_gradients(torch.ones(1, 1, 6), x, weight, geometry, (True, True))
         (tensor([[[2., 2., 2.],
                  [2., 2., 2.]]]), tensor([[[3., 3.]],
         <BLANKLINE>
                 [[3., 3.]]]))
     """
-    last = not input.is_contiguous()
+    stride, last = geometry.stride, not input.is_contiguous()
     low = _from_pixels(grad, stride, last)
     if last:
         kernel, _ = _phases_as_channels(weight, stride, last)
