@@ -34,7 +34,8 @@ from tqdm import tqdm
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.subpixel import Geometry, is_subpixel, subpixel, subpixel_gradients
+from autoup.layers.plain import Geometry, transposed, transposed_gradients
+from autoup.layers.subpixel import is_subpixel, subpixel, subpixel_gradients
 
 
 class Case(NamedTuple):
@@ -139,15 +140,16 @@ def check(case: Case, device: str) -> None:
         small = full[:2, :, :12, :12].double().contiguous(memory_format=form)
         double = [each.detach().double().requires_grad_() for each in (layer.weight, layer.bias)]
         inputs = (small.requires_grad_(), *double)
-        wanted = run(lambda *each: dispatch._transposed(*each, sizes), inputs)
+        wanted = run(lambda *each: transposed(*each, sizes), inputs)
         able = is_subpixel(layer.weight, sizes)
         alike = able and case.kernel == case.stride
         whole = case.size == case.groups == 1 and is_whole(sizes)
-        alone = dispatch._gradients
+        alone = transposed_gradients
+        products = subpixel_gradients if alike else alone
         for way in (
             dispatch._Way(gradients=alone),
             dispatch._Way(dispatch._apart, alone),
-            *([dispatch._Way(subpixel, subpixel_gradients if alike else alone)] if able else []),
+            *([dispatch._Way(subpixel, products)] if able else []),
             *([dispatch._Way(from_one_pixel, alone)] if whole else []),
         ):
             made = run(

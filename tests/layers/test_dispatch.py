@@ -14,11 +14,11 @@ from torch.nn import functional as F  # noqa: N812
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
 from autoup.layers.dispatch import _apart as apart
-from autoup.layers.dispatch import _gradients as alone
 from autoup.layers.dispatch import _Way as Way
 from autoup.layers.dispatch import conv_transpose
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.subpixel import Geometry, is_subpixel, subpixel, subpixel_gradients
+from autoup.layers.plain import Geometry, transposed_gradients
+from autoup.layers.subpixel import is_subpixel, subpixel, subpixel_gradients
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 FORMATS = {1: [None], 2: [None, torch.channels_last], 3: [None, torch.channels_last_3d]}
@@ -113,8 +113,8 @@ def test_one_pixel_is_laid_out_as_pytorch_lays_it(dims, groups):
 
 # How it can be computed, with the kernels that it can be for: k, s, p, a.
 WAYS = {
-    Way(gradients=alone): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
-    Way(subpixel, alone): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
+    Way(gradients=transposed_gradients): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
+    Way(subpixel, transposed_gradients): [(2, 2, 0, 0), (4, 2, 1, 1), (6, 3, 2, 0)],
     Way(subpixel, subpixel_gradients): [(2, 2, 0, 0), (3, 3, 0, 0)],
     Way(gradients=subpixel_gradients): [(2, 2, 0, 0), (3, 3, 0, 0)],
 }
@@ -172,7 +172,11 @@ def test_only_the_gradients_that_are_wanted_are_computed(wanted, last, way):
 
 # What is chosen where: the facts, then with AVX-512, and without it where that is another way.
 # The sizes straddle each threshold.
-PYTORCHS, HEAD, SPLIT = Way(), Way(subpixel, alone), Way(gradients=alone)
+PYTORCHS, HEAD, SPLIT = (
+    Way(),
+    Way(subpixel, transposed_gradients),
+    Way(gradients=transposed_gradients),
+)
 BODY, LAST = Way(subpixel, subpixel_gradients), Way(gradients=subpixel_gradients)
 SEEN, CAST = Way(subpixel), torch.bfloat16
 CHOICES = [

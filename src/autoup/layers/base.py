@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torch import Tensor, nn
 
 from autoup.layers.dispatch import conv_transpose
+from autoup.layers.plain import Geometry
 from autoup.layers.smoothness import make_projectors, matches, project
-from autoup.layers.subpixel import Geometry
 from autoup.solving.sizes import extra_size
 
 if TYPE_CHECKING:

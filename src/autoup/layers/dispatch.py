@@ -20,21 +20,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.subpixel import (
-    FEW,
-    Geometry,
-    Gradients,
-    is_subpixel,
-    lies_last,
-    subpixel,
-    subpixel_gradients,
-)
+from autoup.layers.plain import Geometry, Gradients, transposed, transposed_gradients
+from autoup.layers.subpixel import FEW, is_subpixel, lies_last, subpixel, subpixel_gradients
 from autoup.versions import is_exporting
-
-_TRANSPOSED: Any = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 # From where on another way wins, by what benchmarks/growth.py and speed.py measure.
 _PIXELS = 2**15  # of the output, over the batch: below, the set-up costs what is won
@@ -71,27 +61,10 @@ def conv_transpose(
     return way.forward(input, weight, bias, geometry)
 
 
-def _transposed(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    made: Tensor = _TRANSPOSED[len(geometry.stride)](input, weight, bias, *geometry)
-    return made
-
-
 def _apart(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Return the transposed convolution, its bias added behind it."""
-    made = _transposed(input, weight, None, geometry)
+    made = transposed(input, weight, None, geometry)
     return made if bias is None else made + bias.view(-1, *(1,) * len(geometry.stride))
-
-
-def _gradients(
-    grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
-) -> Gradients:
-    """Return the gradients of input and weight, as PyTorch computes them."""
-    stride, padding, output_padding, groups, dilation = geometry
-    dinput, dweight, _ = torch.ops.aten.convolution_backward.default(
-        grad, input, weight, None, stride, padding, dilation, True, output_padding, groups,
-        (*wanted, False),
-    )  # fmt: skip
-    return dinput, dweight
 
 
 class _Way(NamedTuple):
@@ -104,7 +77,7 @@ class _Way(NamedTuple):
         cast: To what the tensors are cast first.
     """
 
-    forward: Callable[[Tensor, Tensor, Tensor | None, Geometry], Tensor] = _transposed
+    forward: Callable[[Tensor, Tensor, Tensor | None, Geometry], Tensor] = transposed
     gradients: Callable[..., Gradients] | None = None
     cast: torch.dtype | None = None
 
@@ -242,8 +215,8 @@ def _of_picture(
             low = call.pixels >= _PIXELS
         elif tuple(weight.shape[2:]) == geometry.stride and not any(geometry.padding):
             low, products = _of_body(len(weight), call, dtype)
-    gradients = subpixel_gradients if products else _gradients if low or split else None
-    return _Way(subpixel if low else _transposed, gradients)
+    gradients = subpixel_gradients if products else transposed_gradients if low or split else None
+    return _Way(subpixel if low else transposed, gradients)
 
 
 def _of_body(channels: int, call: _Call, dtype: torch.dtype) -> tuple[bool, bool]:
@@ -311,8 +284,8 @@ class _ConvTranspose(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         dinput, dweight, dbias, *_ = tangents
         input, weight = ctx.saved_tensors
-        made = _transposed(dinput, weight, dbias, ctx.geometry)
-        return made + _transposed(input, dweight, None, ctx.geometry)
+        made = transposed(dinput, weight, dbias, ctx.geometry)
+        return made + transposed(input, dweight, None, ctx.geometry)
 
 
 # What inspect looks for first: without it `apply` works it out anew at every call, in 40 µs.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from autoup.internals import without_its_base
-from autoup.layers.subpixel import Geometry, lies_last
+from autoup.layers.plain import Geometry
+from autoup.layers.subpixel import lies_last
 
 
 def is_whole(geometry: Geometry) -> bool:

@@ -9,32 +9,20 @@ laid out as pixels, these are the output (Shi et al. 2016, arXiv 1609.07009).
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from autoup.internals import without_its_base
+from autoup.layers.plain import Geometry, Gradients
 
 FEW = 4  # Output channels of an image head, as of RGBA: a vector register holds 8 or 16.
 _FAR = 2**15  # Pixels of one input: from here on BLAS reads them from too far apart.
 _COPY = 2**15  # Values: below, pairs are not worth the calls.
 
 _CONV: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
-
-class Geometry(NamedTuple):
-    """What a transposed convolution is called with besides tensors, in PyTorch's order."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    output_padding: tuple[int, ...]
-    groups: int
-    dilation: tuple[int, ...]
-
-
-Gradients = tuple[Tensor | None, Tensor | None]  # Of input and weight, where they are wanted.
 
 
 def lies_last(input: Tensor, weight: Tensor) -> bool:
