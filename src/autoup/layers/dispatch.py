@@ -4,6 +4,7 @@ Several things are slow in oneDNN, which computes it on the CPU:
 
 - The bias, of depthwise layers, and at stride 1 where channels lie first: several times as long as
   the rest. ``_apart`` adds it behind.
+- Depthwise layers in bfloat16, and the gradients of their larger kernels: see ``depthwise``.
 - The bias' gradient, where channels lie last, and in bfloat16: as long as the rest of the backward
   pass. The Function below leaves that sum to PyTorch.
 - One to four output channels, which leave most of a vector register empty, and the copies between
@@ -21,6 +22,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from autoup.layers.depthwise import (
+    depthwise_gradients,
+    has_slow_gradient,
+    in_float32,
+    is_depthwise,
+)
 from autoup.layers.one_pixel import from_one_pixel, is_whole
 from autoup.layers.plain import Geometry, Gradients, transposed, transposed_gradients
 from autoup.layers.subpixel import FEW, is_subpixel, lies_last, subpixel, subpixel_gradients
@@ -36,6 +43,8 @@ _WIDE = 2**14  # pixels of one input: above, BLAS reads the weight's gradient fr
 _DEEP = 2**9  # channels of the input: from here on all but the product is small
 _APART = 2**15  # values of the output: below, adding the bias apart costs what is won
 _SHALLOW = 2**5  # channels of the input: below, no gradient is slower than the product
+_VECTOR = 2**3  # channels of a depthwise layer: below, registers stay empty in its ways, too
+_PAIRS = 2**17  # values of the input: below, taking the gradient apart costs what is won
 
 
 def conv_transpose(
@@ -156,10 +165,9 @@ def _has_few_channels(weight: Tensor, geometry: Geometry) -> bool:
     return weight.shape[1] * geometry.groups <= FEW and max(geometry.stride) > 1
 
 
-def _has_slow_bias(weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call) -> bool:
-    if bias is None or call.values < _APART:
-        return False
-    return (call.first and max(geometry.stride) == 1) or _is_depthwise(weight, geometry)
+def _has_slow_bias(bias: Tensor | None, geometry: Geometry, call: _Call) -> bool:
+    """Whether it takes as long as the rest, besides those of depthwise layers."""
+    return bias is not None and call.values >= _APART and call.first and max(geometry.stride) == 1
 
 
 def _may_pay(weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call) -> bool:
@@ -169,11 +177,7 @@ def _may_pay(weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Cal
     if call.first and not call.trained and call.values >= _BODY and call.plane >= _PLANE:
         return True
     few = call.pixels >= _PIXELS and _has_few_channels(weight, geometry)
-    return few or _has_slow_bias(weight, bias, geometry, call)
-
-
-def _is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
-    return weight.shape[1] == 1 and weight.shape[0] == geometry.groups > 1
+    return few or is_depthwise(weight, geometry) or _has_slow_bias(bias, geometry, call)
 
 
 def _has_no_memory_format(input: Tensor, weight: Tensor) -> bool:
@@ -188,25 +192,48 @@ def _has_no_memory_format(input: Tensor, weight: Tensor) -> bool:
 def _of_one_pixel(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call, dtype: torch.dtype
 ) -> _Way:
-    depthwise = _is_depthwise(weight, geometry)
+    depthwise = is_depthwise(weight, geometry)
     if is_whole(geometry) and (geometry.groups == 1 or (depthwise and call.trained)):
         return _Way(from_one_pixel)
-    return _of_slow_bias(weight, bias, geometry, call, dtype)
+    if depthwise and call.values >= _APART:
+        return _of_depthwise(weight, bias, geometry, call, dtype)
+    return _Way(_apart) if _has_slow_bias(bias, geometry, call) else _PLAIN
 
 
-def _of_slow_bias(
+def _of_depthwise(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call, dtype: torch.dtype
 ) -> _Way:
-    # In bfloat16 at larger strides all of a depthwise call is slow.
-    wins = dtype != torch.bfloat16 or max(geometry.stride) == 1 or call.trained
-    return _Way(_apart) if wins and _has_slow_bias(weight, bias, geometry, call) else _PLAIN
+    forward, gradients = transposed, None
+    slow = dtype == torch.bfloat16 and max(geometry.stride) > 1
+    if slow and (len(weight) >= _VECTOR or not call.first):
+        forward, gradients = in_float32, transposed_gradients  # Which keep no copies in float32.
+    elif bias is not None and (call.trained or not slow):
+        forward = _apart
+    if call.trained and weight.requires_grad and _pays_by_pairs(weight, geometry, call, dtype):
+        gradients = depthwise_gradients
+    return _Way(forward, gradients)
+
+
+def _pays_by_pairs(weight: Tensor, geometry: Geometry, call: _Call, dtype: torch.dtype) -> bool:
+    """Whether the weight's gradient is taken apart, by the values of the input."""
+    if not has_slow_gradient(weight, geometry) or len(weight) < _VECTOR:
+        return False
+    values = call.pixels // prod(geometry.stride) * len(weight)
+    if dtype == torch.bfloat16:
+        narrow = call.first and call.plane < 2 * _PLANE
+        return values >= _PAIRS and has_wide_registers() and not narrow
+    if call.first:
+        return values >= 2 * _PAIRS and call.plane >= 2 * _PLANE
+    return values >= 4 * _PAIRS and max(geometry.stride) > 1
 
 
 def _of_picture(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, call: _Call, dtype: torch.dtype
 ) -> _Way:
-    if _has_slow_bias(weight, bias, geometry, call):
-        return _of_slow_bias(weight, bias, geometry, call, dtype)
+    if is_depthwise(weight, geometry):
+        return _of_depthwise(weight, bias, geometry, call, dtype)
+    if _has_slow_bias(bias, geometry, call):
+        return _Way(_apart)
     learns = bias is not None and bias.requires_grad
     split = learns and call.values >= _VALUES and (not call.first or dtype == torch.bfloat16)
     low = products = False
