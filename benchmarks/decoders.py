@@ -2,8 +2,9 @@
 
 The ways to enlarge take turns in the same decoder: autoup's layers, PyTorch's with the same
 numbers, those of 3 taps at stride 2 with output padding, and nearest enlargement before a
-convolution of 3 taps. The widths of the decoder that is written by hand anyway are chosen for as
-many parameters; a U-Net stands beside segmentation_models.pytorch's, which has as many. Outputs of
+convolution of 3 taps. The last two stand beside it with the same widths where it is a mirror, and
+with the widths that give them as many parameters; a U-Net stands beside
+segmentation_models.pytorch's, which has as many. Outputs of
 the first two are checked to be equal. Memory is the most that tensors take at once in a call.
 
     python benchmarks/decoders.py [--compiled] [--decoders NAME ...] [--quick]
@@ -105,6 +106,36 @@ def vae(width: int = 32) -> tuple[dict[str, nn.Module], Tensor]:
     return models, torch.randn(16, 128)
 
 
+def widened(model: nn.Module, more: float, keep: tuple[int, ...]) -> nn.Module:
+    """Multiply all numbers of channels but those to keep, in steps of a vector register."""
+
+    def width(channels: int) -> int:
+        return channels if channels in keep else 16 * round(channels * more / 16)
+
+    for name, child in list(model.named_children()):
+        if isinstance(child, nn.Linear):
+            made = nn.Linear(width(child.in_features), width(child.out_features))
+        elif isinstance(child, nn.Unflatten):
+            made = nn.Unflatten(1, (width(child.unflattened_size[0]), *child.unflattened_size[1:]))
+        elif isinstance(child, nn.BatchNorm2d):
+            made = nn.BatchNorm2d(width(child.num_features))
+        elif isinstance(child, nn.Conv2d | nn.ConvTranspose2d):
+            sizes = [width(child.in_channels), width(child.out_channels)]
+            options = ("kernel_size", "stride", "padding")
+            made = type(child)(
+                *sizes,
+                **{option: getattr(child, option) for option in options},
+                groups=sizes[0] if child.groups > 1 else 1,
+                bias=child.bias is not None,
+            )
+            if isinstance(child, nn.ConvTranspose2d):
+                made.output_padding = child.output_padding
+        else:
+            made = widened(child, more, keep)
+        setattr(model, name, made)
+    return model
+
+
 def mirror(backbone: str) -> tuple[dict[str, nn.Module], Tensor]:
     """Return the mirror of a backbone at 224 pixels with each way to enlarge, and its codes."""
     encoder = build(backbone)
@@ -112,7 +143,15 @@ def mirror(backbone: str) -> tuple[dict[str, nn.Module], Tensor]:
     for name, make in {"PyTorch's": None, **WAYS}.items():
         models[name] = exchange(deepcopy(models["autoup"]), make)
     with torch.no_grad():
-        return models, encoder(torch.randn(4, 3, 224, 224))
+        codes = encoder(torch.randn(4, 3, 224, 224))
+    for name in WAYS:
+        sized = partial(wider, models[name], (3, codes.shape[1]))
+        models[f"{name}, wider"] = as_large(sized, size_of(models["autoup"]))
+    return models, codes
+
+
+def wider(model: nn.Module, keep: tuple[int, ...], thousandths: int) -> nn.Module:
+    return widened(deepcopy(model), 1 + thousandths / 1000, keep)
 
 
 def u_net() -> tuple[dict[str, nn.Module], Tensor]:

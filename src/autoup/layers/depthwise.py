@@ -106,13 +106,14 @@ def _pairs(kernel: int, stride: int, padding: int, size: int, made: int) -> list
     """Return the pairs that cover the kernel.
 
     Tap r writes pixel n of the input to pixel ``stride * n + r - padding`` of the output, which is
-    pixel n + m of its phase. So the pair writes ``size + 1`` pixels of that, from m on.
+    pixel n + m of its phase. So the pair writes ``size + 1`` pixels of that, from m on; where that
+    is beyond the phase, zeros.
     """
     pairs: list[_Pair] = []
-    for phase in range(min(stride, made)):
+    for phase in range(stride):
         length = -(-(made - phase) // stride)
         for tap in range((padding + phase) % stride, kernel, 2 * stride):
-            front = (padding + phase - tap) // stride
+            front = min(max((padding + phase - tap) // stride, -length), size + 1)
             pairs.append(_Pair((tap, tap + stride), phase, (front, size + 1 - front - length)))
     return pairs
 
@@ -139,7 +140,11 @@ def _of_two_by_two(
 ) -> Tensor:
     """Return the gradient of the taps that a pair down and a pair across have in common."""
     down, across = pairs
-    phase = grad[:, :, down.phase :: stride[0], across.phase :: stride[1]].movedim(1, -1)
+    phase = grad.movedim(1, -1)
+    if stride[0] > 1:  # Batched gradients know no slices that leave nothing out.
+        phase = phase[:, down.phase :: stride[0]]
+    if stride[1] > 1:
+        phase = phase[:, :, across.phase :: stride[1]]
     phase = F.pad(phase, (0, 0, *across.pads, *down.pads)).movedim(-1, 1)
     geometry = Geometry((1, 1), (0, 0), (0, 0), len(weight), (1, 1))
     taps = weight[:, :, :2, :2]

@@ -133,10 +133,13 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
 
 
 def _of_compiled(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
-    """Heads alone are computed another way; what else is large the compiler puts channels last.
+    """Heads and depthwise bfloat16 alone go another way; what is large is put channels last.
 
     No size is asked for but that of a head, for each binds what is compiled.
     """
+    if is_depthwise(weight, geometry) and len(weight) >= _VECTOR and max(geometry.stride) > 1:
+        low = _precision(input, weight, bias) == torch.bfloat16
+        return _Way(in_float32) if low else _PLAIN
     if not _has_few_channels(weight, geometry):
         return _PLAIN
     plane = prod(input.shape[2:])
