@@ -2,10 +2,9 @@
 
 The ways to enlarge take turns in the same decoder: autoup's layers, PyTorch's with the same
 numbers, those of 3 taps at stride 2 with output padding, and nearest enlargement before a
-convolution of 3 taps. The last two stand beside it with the same widths where it is a mirror, and
-with the widths that give them as many parameters; a U-Net stands beside
-segmentation_models.pytorch's, which has as many. Outputs of
-the first two are checked to be equal. Memory is the most that tensors take at once in a call.
+convolution of 3 taps. The last two have as many parameters by their widths; mirrors also with the
+same widths. A U-Net stands beside segmentation_models.pytorch's, which has as many. Outputs of the
+first two are checked to be equal. Memory is the most that tensors take at once in a call.
 
     python benchmarks/decoders.py [--compiled] [--decoders NAME ...] [--quick]
 """
@@ -106,13 +105,14 @@ def vae(width: int = 32) -> tuple[dict[str, nn.Module], Tensor]:
     return models, torch.randn(16, 128)
 
 
-def widened(model: nn.Module, more: float, keep: tuple[int, ...]) -> nn.Module:
+def widen(model: nn.Module, more: float, keep: tuple[int, ...]) -> nn.Module:
     """Multiply all numbers of channels but those to keep, in steps of a vector register."""
 
     def width(channels: int) -> int:
         return channels if channels in keep else 16 * round(channels * more / 16)
 
     for name, child in list(model.named_children()):
+        made = widen(child, more, keep)
         if isinstance(child, nn.Linear):
             made = nn.Linear(width(child.in_features), width(child.out_features))
         elif isinstance(child, nn.Unflatten):
@@ -120,20 +120,20 @@ def widened(model: nn.Module, more: float, keep: tuple[int, ...]) -> nn.Module:
         elif isinstance(child, nn.BatchNorm2d):
             made = nn.BatchNorm2d(width(child.num_features))
         elif isinstance(child, nn.Conv2d | nn.ConvTranspose2d):
-            sizes = [width(child.in_channels), width(child.out_channels)]
-            options = ("kernel_size", "stride", "padding")
-            made = type(child)(
-                *sizes,
-                **{option: getattr(child, option) for option in options},
-                groups=sizes[0] if child.groups > 1 else 1,
-                bias=child.bias is not None,
-            )
-            if isinstance(child, nn.ConvTranspose2d):
-                made.output_padding = child.output_padding
-        else:
-            made = widened(child, more, keep)
+            made = wider(child, width(child.in_channels), width(child.out_channels))
         setattr(model, name, made)
     return model
+
+
+def wider(layer: nn.Conv2d | nn.ConvTranspose2d, fed: int, made: int) -> nn.Module:
+    """Return a layer like this one, from and to other numbers of channels; depthwise if it is."""
+    assert layer.groups in (1, layer.in_channels)
+    names = ["kernel_size", "stride", "padding"]
+    if isinstance(layer, nn.ConvTranspose2d):
+        names.append("output_padding")
+    options = {name: getattr(layer, name) for name in names}
+    groups = fed if layer.groups > 1 else 1
+    return type(layer)(fed, made, **options, groups=groups, bias=layer.bias is not None)
 
 
 def mirror(backbone: str) -> tuple[dict[str, nn.Module], Tensor]:
@@ -144,14 +144,15 @@ def mirror(backbone: str) -> tuple[dict[str, nn.Module], Tensor]:
         models[name] = exchange(deepcopy(models["autoup"]), make)
     with torch.no_grad():
         codes = encoder(torch.randn(4, 3, 224, 224))
+    if "efficientnet" in backbone:  # Its layers that enlarge are depthwise and hardly count.
+        return models, codes
     for name in WAYS:
-        sized = partial(wider, models[name], (3, codes.shape[1]))
-        models[f"{name}, wider"] = as_large(sized, size_of(models["autoup"]))
+
+        def make(more: int, narrow: nn.Module = models[name]) -> nn.Module:
+            return widen(deepcopy(narrow), 1 + more / 1000, (3, codes.shape[1]))
+
+        models[f"{name}, as many parameters"] = as_large(make, size_of(models["autoup"]))
     return models, codes
-
-
-def wider(model: nn.Module, keep: tuple[int, ...], thousandths: int) -> nn.Module:
-    return widened(deepcopy(model), 1 + thousandths / 1000, keep)
 
 
 def u_net() -> tuple[dict[str, nn.Module], Tensor]:

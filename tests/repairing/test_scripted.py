@@ -127,11 +127,13 @@ def test_model_that_is_scripted_is_refused():
         repair(script(Up()))
 
 
+LIBRARY = torch.library.Library("autoup_overloads", "DEF")
+
+
 def test_torch_jit_knows_no_operator_that_died():
-    with torch.library._scoped_library("autoup_overloads", "DEF") as library:
-        for overload in ("one", "two"):
-            library.define(f"grow.{overload}(Tensor x) -> Tensor")
-            assert torch.ops.autoup_overloads.grow
+    for overload in ("one", "two"):
+        LIBRARY.define(f"grow.{overload}(Tensor x) -> Tensor")
+        assert torch.ops.autoup_overloads.grow
     gc.collect()
     alive = {id(thing) for thing in gc.get_objects()}
     alive |= {id(operator) for operator, _ in torch.jit._builtins._builtin_ops}

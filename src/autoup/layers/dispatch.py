@@ -222,11 +222,14 @@ def _pays_by_pairs(weight: Tensor, geometry: Geometry, call: _Call, dtype: torch
     if not has_slow_gradient(weight, geometry) or len(weight) < _VECTOR:
         return False
     values = call.pixels // prod(geometry.stride) * len(weight)
-    if dtype == torch.bfloat16:
-        narrow = call.first and call.plane < 2 * _PLANE
-        return values >= _PAIRS and has_wide_registers() and not narrow
+    low = dtype == torch.bfloat16
+    if low and not has_wide_registers():
+        return False
     if call.first:
-        return values >= 2 * _PAIRS and call.plane >= 2 * _PLANE
+        return values >= (_PAIRS if low else 2 * _PAIRS) and call.plane >= 2 * _PLANE
+    if low:
+        many = max(k // s for k, s in zip(weight.shape[2:], geometry.stride, strict=True)) > 5
+        return values >= (4 * _PAIRS if many else _PAIRS)
     return values >= 4 * _PAIRS and max(geometry.stride) > 1
 
 
