@@ -6,7 +6,7 @@ convolution of 3 taps. The last two have as many parameters by their widths; mir
 same widths. A U-Net stands beside segmentation_models.pytorch's, which has as many. Outputs of the
 first two are checked to be equal. Memory is the most that tensors take at once in a call.
 
-    python benchmarks/decoders.py [--compiled] [--decoders NAME ...] [--quick]
+    python benchmarks/decoders.py [--compiled] [--autocast] [--decoders NAME ...] [--quick]
 """
 
 import argparse
@@ -212,17 +212,20 @@ def measure(models: dict[str, nn.Module], x: Tensor, options: argparse.Namespace
             sides = {}
             for way, each in models.items():
                 model = each.train(train).to(memory_format=form)
-                call = torch.compile(model) if options.compiled else model
-                given = placed(x, form)
-                parameters = [*model.parameters()]
-                sides[way] = step(lambda call=call, x=given: call(x), parameters, train)
+                made = torch.compile(model) if options.compiled else model
+
+                def call(made: nn.Module = made, x: Tensor = placed(x, form)) -> Tensor:
+                    with torch.autocast("cpu", torch.bfloat16, enabled=options.autocast):
+                        return made(x)
+
+                sides[way] = step(call, [*model.parameters()], train)
             times = take_turns(sides, options.seconds)
             first = times[:, 0]
             cells = [
                 f"{milliseconds(float(column.median()))} ({float((column / first).median()):.2f})"
                 for column in times.T
             ]
-            if not options.compiled:
+            if not (options.compiled or options.autocast):
                 cells = [
                     f"{cell}, {memory(side):.0f} MiB"
                     for cell, side in zip(cells, sides.values(), strict=True)
@@ -236,6 +239,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each row")
     parser.add_argument("--decoders", nargs="+", choices=[*DECODERS], default=[*DECODERS])
     parser.add_argument("--compiled", action="store_true", help="all through torch.compile")
+    parser.add_argument("--autocast", action="store_true", help="to bfloat16; without memory")
     parser.add_argument("--quick", action="store_true", help="one small decoder, briefly")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -243,7 +247,8 @@ def main() -> None:
     if options.quick:
         chosen, options.seconds = {"VAE, small": partial(vae, 2)}, 0.05
     kind = "compiled" if options.compiled else "eager"
-    print(f"\n{machine('cpu')}, float32, {kind}: milliseconds (times autoup's), most memory")
+    kind = f"autocast to bfloat16, {kind}" if options.autocast else f"float32, {kind}"
+    print(f"\n{machine('cpu')}, {kind}: milliseconds (times autoup's), most memory")
     for name, make in tqdm(chosen.items(), unit="decoder"):
         models, x = make()
         check(models, x)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.versions import TORCH
 from torch.autograd import gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
@@ -106,6 +107,27 @@ def test_what_is_computed_in_float32_is_rounded_once(bias, last):
     assert made.dtype == LOW
     assert made.stride() == transposed(x, weight, offset, geometry).stride()
     assert (made.double() - exact).abs().le(2**-8 * exact.abs() + 1e-5).all()  # Half a unit.
+
+
+class Convolved(TorchDispatchMode):
+    """Takes down in which precision is convolved."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.dtypes.append(args[0].dtype)
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("given", [LOW, torch.float32])
+@pytest.mark.parametrize("trained", [False, True])
+def test_autocast_does_not_take_them_back_to_bfloat16(given, trained):
+    layer = AutoConvTranspose2d(8, 8, 64, 128, kernel_size=4, stride=2, groups=8)
+    x = torch.randn(1, 8, 64, 64, dtype=given)
+    with Convolved() as seen, torch.autocast("cpu", LOW), torch.set_grad_enabled(trained):
+        seen.dtypes = []
+        made = layer(x)
+    assert made.dtype == LOW
+    assert seen.dtypes == [torch.float32]
 
 
 def test_a_kernel_that_is_not_trained_gets_no_gradient_of_its_own():

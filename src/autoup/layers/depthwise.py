@@ -55,6 +55,9 @@ def in_float32(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geo
         >>> in_float32(x, weight, None, Geometry((2,), (0,), (0,), 2, (1,))).dtype
         torch.bfloat16
     """
+    if torch.is_autocast_enabled("cpu"):  # It would take the tensors back to bfloat16.
+        with torch.autocast("cpu", enabled=False):
+            return in_float32(input, weight, bias, geometry)
     made = transposed(input.float(), weight.float(), None, geometry)
     if bias is not None:
         made = made + bias.float().view(-1, *(1,) * len(geometry.stride))
