@@ -213,10 +213,11 @@ def measure(models: dict[str, nn.Module], x: Tensor, options: argparse.Namespace
             for way, each in models.items():
                 model = each.train(train).to(memory_format=form)
                 made = torch.compile(model) if options.compiled else model
+                given = placed(x, form)
 
-                def call(made: nn.Module = made, x: Tensor = placed(x, form)) -> Tensor:
+                def call(made: nn.Module = made, given: Tensor = given) -> Tensor:
                     with torch.autocast("cpu", torch.bfloat16, enabled=options.autocast):
-                        return made(x)
+                        return made(given)
 
                 sides[way] = step(call, [*model.parameters()], train)
             times = take_turns(sides, options.seconds)
