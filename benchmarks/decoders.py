@@ -2,9 +2,10 @@
 
 The ways to enlarge take turns in the same decoder: autoup's layers, PyTorch's with the same
 numbers, those of 3 taps at stride 2 with output padding, and nearest enlargement before a
-convolution of 3 taps. The last two have as many parameters by their widths; mirrors also with the
-same widths. A U-Net stands beside segmentation_models.pytorch's, which has as many. Outputs of the
-first two are checked to be equal. Memory is the most that tensors take at once in a call.
+convolution of 3 taps. The last two have as many parameters, in VAE and ResNets by their widths;
+mirrors of ResNets also stand there with the same widths. A U-Net stands beside
+segmentation_models.pytorch's, which has as many parameters. Outputs of the first two are checked to
+be equal, in float32. Memory is the most that tensors take at once in a call.
 
     python benchmarks/decoders.py [--compiled] [--autocast] [--decoders NAME ...] [--quick]
 """
@@ -139,20 +140,21 @@ def wider(layer: nn.Conv2d | nn.ConvTranspose2d, fed: int, made: int) -> nn.Modu
 def mirror(backbone: str) -> tuple[dict[str, nn.Module], Tensor]:
     """Return the mirror of a backbone at 224 pixels with each way to enlarge, and its codes."""
     encoder = build(backbone)
-    models = {"autoup": mirror_decoder(encoder, (1, 3, 224, 224)).train()}
-    for name, make in {"PyTorch's": None, **WAYS}.items():
-        models[name] = exchange(deepcopy(models["autoup"]), make)
+    ours = mirror_decoder(encoder, (1, 3, 224, 224)).train()
+    models = {"autoup": ours, "PyTorch's": exchange(deepcopy(ours), None)}
     with torch.no_grad():
         codes = encoder(torch.randn(4, 3, 224, 224))
+    alike = {name: exchange(deepcopy(ours), make) for name, make in WAYS.items()}
     if "efficientnet" in backbone:  # Its layers that enlarge are depthwise and hardly count.
-        return models, codes
-    for name in WAYS:
+        return {**models, **alike}, codes
+    for name, narrow in alike.items():
 
-        def make(more: int, narrow: nn.Module = models[name]) -> nn.Module:
+        def make(more: int, narrow: nn.Module = narrow) -> nn.Module:
             return widen(deepcopy(narrow), 1 + more / 1000, (3, codes.shape[1]))
 
-        models[f"{name}, as many parameters"] = as_large(make, size_of(models["autoup"]))
-    return models, codes
+        models[name] = as_large(make, size_of(ours))
+    same = {f"same widths: {name}": narrow for name, narrow in alike.items()}
+    return {**models, **same}, codes
 
 
 def u_net() -> tuple[dict[str, nn.Module], Tensor]:

@@ -274,6 +274,8 @@ CHOICES = [
     ("depthwise k4 s2 in bfloat16, narrow", {**deep(68), "size": 22, "dtype": CAST}, ROUNDED),
     ("depthwise k4 s2 in bfloat16, narrow, channels last",
      {**deep(68), "size": 22, "dtype": CAST, "last": True}, LOW_PAIRS, ROUNDED),
+    ("one pixel, depthwise k8 s2 in bfloat16, cut out", {**deep(512, 8), "padding": 1, "size": 1,
+      "batch": 512, "dtype": CAST, "cut": True}, ROUNDED),
     ("autocast: depthwise k2 s2",
      {"channels": (8, 1), "groups": 8, "cast": True}, ROUNDED._replace(cast=CAST)),
     ("depthwise without bias", {"channels": (32, 1), "groups": 32, "bias": False}, PYTORCHS),
@@ -320,9 +322,11 @@ def case(
     bias=True,
     dtype=torch.float32,
     cast=False,  # noqa: ARG001 (by autocast, which is around the call)
+    cut=False,
 ):
     form = torch.channels_last if last else None
     x, weight, _ = tensors(2, channels, size, kernel, batch, form, dtype, grad)
+    x = x.repeat(1, 1, 2, 2)[:, :, :1, :1].detach().requires_grad_(grad) if cut else x
     offset = torch.randn(channels[1] * groups, dtype=dtype, requires_grad=grad)
     sizes = geometry(2, stride, padding, groups=groups, dilation=dilation)
     return x, weight, offset if bias else None, sizes

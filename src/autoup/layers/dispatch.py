@@ -43,8 +43,8 @@ _WIDE = 2**14  # pixels of one input: above, BLAS reads the weight's gradient fr
 _DEEP = 2**9  # channels of the input: from here on all but the product is small
 _APART = 2**15  # values of the output: below, adding the bias apart costs what is won
 _SHALLOW = 2**5  # channels of the input: below, no gradient is slower than the product
-_VECTOR = 2**3  # channels of a depthwise layer: below, registers stay empty in its ways, too
-_PAIRS = 2**17  # values of the input: below, taking the gradient apart costs what is won
+_VECTOR = 2**3  # channels of a depthwise layer: below, registers stay empty in most of its ways
+_PAIRS = 2**17  # values of the input: below, taking a gradient apart always costs what is won
 
 
 def conv_transpose(
@@ -135,7 +135,8 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
 def _of_compiled(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> _Way:
     """Heads and depthwise bfloat16 alone go another way; what is large is put channels last.
 
-    No size is asked for but that of a head, for each binds what is compiled.
+    No size is asked for but that of a head, for each binds what is compiled: bfloat16 goes its way
+    at every size.
     """
     if is_depthwise(weight, geometry) and len(weight) >= _VECTOR and max(geometry.stride) > 1:
         low = _precision(input, weight, bias) == torch.bfloat16
@@ -219,7 +220,7 @@ def _of_depthwise(
 
 def _pays_by_pairs(weight: Tensor, geometry: Geometry, call: _Call, dtype: torch.dtype) -> bool:
     """Whether the weight's gradient is taken apart, by the values of the input."""
-    if not has_slow_gradient(weight, geometry) or len(weight) < _VECTOR:
+    if call.plane == 1 or len(weight) < _VECTOR or not has_slow_gradient(weight, geometry):
         return False
     values = call.pixels // prod(geometry.stride) * len(weight)
     low = dtype == torch.bfloat16
