@@ -1,10 +1,11 @@
 """The layer against ``nn.ConvTranspose2d``, and against the floor: the matrix products alone.
 
 First every way of computing it is checked against PyTorch's call in double precision, outputs and
-gradients, and the layer against the plain one. Then both take turns in one process: medians, and
-the ratio with its quartiles. The floor of kernel = stride is the products, one for inference and
-three for training, each by matmul or as a 1x1 convolution, whichever is faster; beside it stands
-the time that copying input and output takes.
+gradients, and the layer against the plain one; what is computed in float32 for bfloat16 the tests
+alone check. Then both take turns in one process: medians, and the ratio with its quartiles. The
+floor of kernel = stride is the products, one for inference and three for training, each by matmul
+or as a 1x1 convolution, whichever is faster; beside it stands the time that copying input and
+output takes.
 
     python benchmarks/speed.py [--random 20 | --biased] [--compiled] [--autocast]
         [--dtypes float32] [--quick]
@@ -33,8 +34,9 @@ from tqdm import tqdm
 
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
+from autoup.layers.depthwise import depthwise_gradients, has_slow_gradient, is_depthwise
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.plain import Geometry, transposed, transposed_gradients
+from autoup.layers.plain import Geometry, bias_apart, transposed, transposed_gradients
 from autoup.layers.subpixel import is_subpixel, subpixel, subpixel_gradients
 
 
@@ -144,13 +146,15 @@ def check(case: Case, device: str) -> None:
         able = is_subpixel(layer.weight, sizes)
         alike = able and case.kernel == case.stride
         whole = case.size == case.groups == 1 and is_whole(sizes)
+        paired = is_depthwise(layer.weight, sizes) and has_slow_gradient(layer.weight, sizes)
         alone = transposed_gradients
         products = subpixel_gradients if alike else alone
         for way in (
             dispatch._Way(gradients=alone),
-            dispatch._Way(dispatch._apart, alone),
+            dispatch._Way(bias_apart, alone),
             *([dispatch._Way(subpixel, products)] if able else []),
             *([dispatch._Way(from_one_pixel, alone)] if whole else []),
+            *([dispatch._Way(bias_apart, depthwise_gradients)] if paired else []),
         ):
             made = run(
                 lambda *each, way=way: dispatch._ConvTranspose.apply(*each, sizes, way), inputs

@@ -14,11 +14,10 @@ from torch.nn import functional as F  # noqa: N812
 from autoup import AutoConvTranspose2d
 from autoup.layers import dispatch
 from autoup.layers.depthwise import depthwise_gradients, in_float32
-from autoup.layers.dispatch import _apart as apart
 from autoup.layers.dispatch import _Way as Way
 from autoup.layers.dispatch import conv_transpose
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.plain import Geometry, transposed_gradients
+from autoup.layers.plain import Geometry, bias_apart, transposed_gradients
 from autoup.layers.subpixel import is_subpixel, subpixel, subpixel_gradients
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -180,7 +179,7 @@ PYTORCHS, HEAD, SPLIT = (
 )
 BODY, LAST = Way(subpixel, subpixel_gradients), Way(gradients=subpixel_gradients)
 SEEN, CAST = Way(subpixel), torch.bfloat16
-ROUNDED, PAIRS = Way(in_float32, transposed_gradients), Way(apart, depthwise_gradients)
+ROUNDED, PAIRS = Way(in_float32, transposed_gradients), Way(bias_apart, depthwise_gradients)
 LOW_PAIRS = Way(in_float32, depthwise_gradients)
 
 
@@ -217,58 +216,59 @@ CHOICES = [
     ("a body for inference in bfloat16",
      {"channels": (8, 32), "size": 128, "grad": False, "dtype": torch.bfloat16}, PYTORCHS),
     ("a body for inference, k4", {"channels": (8, 32), "kernel": 4, "grad": False}, PYTORCHS),
-    ("pointwise", {"channels": (8, 8), "kernel": 1, "stride": 1, "size": 32}, Way(apart)),
+    ("pointwise", {"channels": (8, 8), "kernel": 1, "stride": 1, "size": 32}, Way(bias_apart)),
     ("pointwise, small", {"channels": (8, 7), "kernel": 1, "stride": 1, "size": 32}, PYTORCHS),
     ("pointwise without bias",
      {"channels": (32, 32), "kernel": 1, "stride": 1, "bias": False}, PYTORCHS),
-    ("pointwise to few", {"channels": (64, 2), "kernel": 1, "stride": 1, "size": 256}, Way(apart)),
+    ("pointwise to few",
+     {"channels": (64, 2), "kernel": 1, "stride": 1, "size": 256}, Way(bias_apart)),
     ("pointwise, channels last", {"channels": (32, 32), "kernel": 1, "stride": 1, "last": True,
       "grad": False}, PYTORCHS),
     ("pointwise, channels last, trained",
      {"channels": (32, 32), "kernel": 1, "stride": 1, "last": True}, SPLIT),
-    ("k3 s1", {"channels": (32, 32), "kernel": 3, "stride": 1, "grad": False}, Way(apart)),
+    ("k3 s1", {"channels": (32, 32), "kernel": 3, "stride": 1, "grad": False}, Way(bias_apart)),
     ("k3 s1 in bfloat16", {"channels": (32, 32), "kernel": 3, "stride": 1, "dtype": CAST},
-     Way(apart)),
+     Way(bias_apart)),
     ("depthwise k3 s1", {"channels": (8, 1), "kernel": 3, "stride": 1, "padding": 1, "groups": 8,
-      "size": 32}, Way(apart)),
+      "size": 32}, Way(bias_apart)),
     ("depthwise k3 s1, small", {"channels": (7, 1), "kernel": 3, "stride": 1, "padding": 1,
       "groups": 7, "size": 32}, PYTORCHS),
     ("depthwise k3 s1 d2, channels last", {"channels": (8, 1), "kernel": 3, "stride": 1,
-      "dilation": 2, "groups": 8, "last": True}, Way(apart)),
-    ("depthwise k2 s2", {"channels": (8, 1), "groups": 8}, Way(apart)),
+      "dilation": 2, "groups": 8, "last": True}, Way(bias_apart)),
+    ("depthwise k2 s2", {"channels": (8, 1), "groups": 8}, Way(bias_apart)),
     ("depthwise k2 s2 in bfloat16", {"channels": (8, 1), "groups": 8, "dtype": CAST}, ROUNDED),
     ("depthwise k2 s2 in bfloat16, small",
      {"channels": (8, 1), "groups": 8, "dtype": CAST, "size": 15}, PYTORCHS),
     ("depthwise k2 s2 in bfloat16, inference",
      {"channels": (8, 1), "groups": 8, "dtype": CAST, "grad": False}, Way(in_float32)),
     ("depthwise k2 s2 in bfloat16, 7",
-     {"channels": (7, 1), "groups": 7, "dtype": CAST}, Way(apart)),
+     {"channels": (7, 1), "groups": 7, "dtype": CAST}, Way(bias_apart)),
     ("depthwise k2 s2 in bfloat16, 7, inference",
      {"channels": (7, 1), "groups": 7, "dtype": CAST, "grad": False}, PYTORCHS),
     ("depthwise k2 s2 in bfloat16, 7, inference, channels last", {"channels": (7, 1), "groups": 7,
       "dtype": CAST, "grad": False, "last": True}, Way(in_float32)),
     ("depthwise k3 s1 in bfloat16", {"channels": (8, 1), "groups": 8, "dtype": CAST, "kernel": 3,
-      "stride": 1}, Way(apart)),
+      "stride": 1}, Way(bias_apart)),
     ("depthwise k4 s2", {**deep(16), "padding": 1}, PAIRS),
     ("depthwise k4 s2 without bias", {**deep(16), "bias": False},
      Way(gradients=depthwise_gradients)),
-    ("depthwise k4 s2, inference", {**deep(16), "grad": False}, Way(apart)),
-    ("depthwise k4 s2 d2", {**deep(16), "dilation": 2}, Way(apart)),
-    ("depthwise k4 s2, small", deep(15), Way(apart)),
-    ("depthwise k4 s2, narrow", {**deep(136), "size": 22}, Way(apart)),
+    ("depthwise k4 s2, inference", {**deep(16), "grad": False}, Way(bias_apart)),
+    ("depthwise k4 s2 d2", {**deep(16), "dilation": 2}, Way(bias_apart)),
+    ("depthwise k4 s2, small", deep(15), Way(bias_apart)),
+    ("depthwise k4 s2, narrow", {**deep(136), "size": 22}, Way(bias_apart)),
     ("depthwise k4 s2, less narrow", {**deep(124), "size": 23}, PAIRS),
-    ("depthwise k5 s1, 7 channels", {**deep(7, 5, 1), "size": 128}, Way(apart)),
+    ("depthwise k5 s1, 7 channels", {**deep(7, 5, 1), "size": 128}, Way(bias_apart)),
     ("depthwise k5 s1, 8 channels", {**deep(8, 5, 1), "size": 128}, PAIRS),
     ("depthwise k4 s2, channels last", {**deep(32), "padding": 1, "last": True}, PAIRS),
-    ("depthwise k4 s2, channels last, small", {**deep(31), "last": True}, Way(apart)),
-    ("depthwise k5 s1, channels last", {**deep(32, 5, 1), "last": True}, Way(apart)),
+    ("depthwise k4 s2, channels last, small", {**deep(31), "last": True}, Way(bias_apart)),
+    ("depthwise k5 s1, channels last", {**deep(32, 5, 1), "last": True}, Way(bias_apart)),
     ("depthwise k5 s1 in bfloat16, channels last",
-     {**deep(8, 5, 1), "last": True, "dtype": CAST}, PAIRS, Way(apart)),
+     {**deep(8, 5, 1), "last": True, "dtype": CAST}, PAIRS, Way(bias_apart)),
     ("depthwise k7 s1 in bfloat16, channels last",
-     {**deep(32, 7, 1), "last": True, "dtype": CAST}, PAIRS, Way(apart)),
+     {**deep(32, 7, 1), "last": True, "dtype": CAST}, PAIRS, Way(bias_apart)),
     ("depthwise k7 s1 in bfloat16, channels last, small",
-     {**deep(31, 7, 1), "last": True, "dtype": CAST}, Way(apart)),
-    ("depthwise k7 s1 in bfloat16", {**deep(8, 7, 1), "dtype": CAST}, PAIRS, Way(apart)),
+     {**deep(31, 7, 1), "last": True, "dtype": CAST}, Way(bias_apart)),
+    ("depthwise k7 s1 in bfloat16", {**deep(8, 7, 1), "dtype": CAST}, PAIRS, Way(bias_apart)),
     ("depthwise k4 s2 in bfloat16", {**deep(8), "dtype": CAST}, LOW_PAIRS, ROUNDED),
     ("depthwise k4 s2 in bfloat16, small", {**deep(8), "size": 63, "dtype": CAST}, ROUNDED),
     ("depthwise k4 s2 in bfloat16, narrow", {**deep(68), "size": 22, "dtype": CAST}, ROUNDED),
@@ -284,7 +284,7 @@ CHOICES = [
     ("one pixel, padded", {"channels": (8, 4), "size": 1, "kernel": 4, "padding": 1}, PYTORCHS),
     ("one pixel, depthwise", {"channels": (8, 1), "size": 1, "groups": 8}, Way(from_one_pixel)),
     ("one pixel, depthwise, inference", {"channels": (512, 1), "size": 1, "groups": 512,
-      "kernel": 4, "grad": False}, Way(apart)),
+      "kernel": 4, "grad": False}, Way(bias_apart)),
     ("one pixel, depthwise, inference, small", {"channels": (511, 1), "size": 1, "groups": 511,
       "kernel": 4, "grad": False}, PYTORCHS),
     ("one pixel, two groups", {"channels": (8, 4), "size": 1, "groups": 2}, PYTORCHS),
@@ -386,7 +386,7 @@ def transformed(call, x, weight, bias):
     [
         ({"channels": (32, 3)}, SEEN),
         ({"channels": (32, 8), "size": 32}, SEEN),
-        ({"channels": (8, 8), "kernel": 3, "stride": 1, "size": 32}, Way(apart)),
+        ({"channels": (8, 8), "kernel": 3, "stride": 1, "size": 32}, Way(bias_apart)),
         ({"channels": (8, 8), "kernel": 4, "size": 1}, Way(from_one_pixel)),
         ({**deep(8), "dtype": CAST}, Way(in_float32)),
     ],

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from autoup.layers.plain import Geometry, Gradients, transposed, transposed_gradients
+from autoup.layers.plain import Geometry, Gradients, bias_apart, transposed_gradients
 
 _FAST = 3  # Taps up to which oneDNN has a kernel for the weight's gradient.
 
@@ -58,10 +58,8 @@ def in_float32(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geo
     if torch.is_autocast_enabled("cpu"):  # It would take the tensors back to bfloat16.
         with torch.autocast("cpu", enabled=False):
             return in_float32(input, weight, bias, geometry)
-    made = transposed(input.float(), weight.float(), None, geometry)
-    if bias is not None:
-        made = made + bias.float().view(-1, *(1,) * len(geometry.stride))
-    return made.to(input.dtype)
+    offset = None if bias is None else bias.float()
+    return bias_apart(input.float(), weight.float(), offset, geometry).to(input.dtype)
 
 
 def depthwise_gradients(

@@ -3,7 +3,7 @@
 Several things are slow in oneDNN, which computes it on the CPU:
 
 - The bias, of depthwise layers, and at stride 1 where channels lie first: several times as long as
-  the rest. ``_apart`` adds it behind.
+  the rest. ``bias_apart`` adds it behind.
 - Depthwise layers in bfloat16, and the gradients of their larger kernels: see ``depthwise``.
 - The bias' gradient, where channels lie last, and in bfloat16: as long as the rest of the backward
   pass. The Function below leaves that sum to PyTorch.
@@ -29,7 +29,13 @@ from autoup.layers.depthwise import (
     is_depthwise,
 )
 from autoup.layers.one_pixel import from_one_pixel, is_whole
-from autoup.layers.plain import Geometry, Gradients, transposed, transposed_gradients
+from autoup.layers.plain import (
+    Geometry,
+    Gradients,
+    bias_apart,
+    transposed,
+    transposed_gradients,
+)
 from autoup.layers.subpixel import FEW, is_subpixel, lies_last, subpixel, subpixel_gradients
 from autoup.versions import is_exporting
 
@@ -68,12 +74,6 @@ def conv_transpose(
     if way.gradients is not None:
         return _ConvTranspose.apply(input, weight, bias, geometry, way)  # pyright: ignore
     return way.forward(input, weight, bias, geometry)
-
-
-def _apart(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """Return the transposed convolution, its bias added behind it."""
-    made = transposed(input, weight, None, geometry)
-    return made if bias is None else made + bias.view(-1, *(1,) * len(geometry.stride))
 
 
 class _Way(NamedTuple):
@@ -201,7 +201,7 @@ def _of_one_pixel(
         return _Way(from_one_pixel)
     if depthwise and call.values >= _APART:
         return _of_depthwise(weight, bias, geometry, call, dtype)
-    return _Way(_apart) if _has_slow_bias(bias, geometry, call) else _PLAIN
+    return _Way(bias_apart) if _has_slow_bias(bias, geometry, call) else _PLAIN
 
 
 def _of_depthwise(
@@ -212,7 +212,7 @@ def _of_depthwise(
     if slow and (len(weight) >= _VECTOR or not call.first):
         forward, gradients = in_float32, transposed_gradients  # Which keep no copies in float32.
     elif bias is not None and (call.trained or not slow):
-        forward = _apart
+        forward = bias_apart
     if call.trained and weight.requires_grad and _pays_by_pairs(weight, geometry, call, dtype):
         gradients = depthwise_gradients
     return _Way(forward, gradients)
@@ -240,7 +240,7 @@ def _of_picture(
     if is_depthwise(weight, geometry):
         return _of_depthwise(weight, bias, geometry, call, dtype)
     if _has_slow_bias(bias, geometry, call):
-        return _Way(_apart)
+        return _Way(bias_apart)
     learns = bias is not None and bias.requires_grad
     split = learns and call.values >= _VALUES and (not call.first or dtype == torch.bfloat16)
     low = products = False

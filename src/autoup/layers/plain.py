@@ -33,6 +33,18 @@ def transposed(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geo
     return made
 
 
+def bias_apart(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """Return the transposed convolution, its bias added behind it.
+
+    Example:
+        >>> x, weight = torch.ones(1, 2, 3), torch.ones(2, 1, 2)
+        >>> bias_apart(x, weight, torch.ones(1), Geometry((2,), (0,), (0,), 1, (1,)))
+        tensor([[[3., 3., 3., 3., 3., 3.]]])
+    """
+    made = transposed(input, weight, None, geometry)
+    return made if bias is None else made + bias.view(-1, *(1,) * len(geometry.stride))
+
+
 def transposed_gradients(
     grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
 ) -> Gradients:
