@@ -33,7 +33,7 @@ from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from autoup import AutoConvTranspose2d
-from autoup.layers import dispatch
+from autoup.layers import dispatch, ways
 from autoup.layers.depthwise import depthwise_gradients, has_slow_gradient, is_depthwise
 from autoup.layers.one_pixel import from_one_pixel, is_whole
 from autoup.layers.plain import Geometry, bias_apart, transposed, transposed_gradients
@@ -150,11 +150,11 @@ def check(case: Case, device: str) -> None:
         alone = transposed_gradients
         products = subpixel_gradients if alike else alone
         for way in (
-            dispatch._Way(gradients=alone),
-            dispatch._Way(bias_apart, alone),
-            *([dispatch._Way(subpixel, products)] if able else []),
-            *([dispatch._Way(from_one_pixel, alone)] if whole else []),
-            *([dispatch._Way(bias_apart, depthwise_gradients)] if paired else []),
+            ways.Way(gradients=alone),
+            ways.Way(bias_apart, alone),
+            *([ways.Way(subpixel, products)] if able else []),
+            *([ways.Way(from_one_pixel, alone)] if whole else []),
+            *([ways.Way(bias_apart, depthwise_gradients)] if paired else []),
         ):
             made = run(
                 lambda *each, way=way: dispatch._ConvTranspose.apply(*each, sizes, way), inputs

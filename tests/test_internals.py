@@ -22,6 +22,7 @@ USED = {
     "_is_compiling_flag": "Libraries keep no fake tensors in caches; else they may.",
     "_schema": "Names and defaults of operators; else what the graph holds, and ours.",
     "_unsafe_view": "Spares a copy of the output.",
+    "torch._C._functorch.is_batchedtensor": "Outputs of one input tell that channels lie last.",
     "_base": "What a view shows a part of; PyTorch documents it with views.",
     "_compiled_call_impl": "Tells a compiled encoder in an error; else that is general.",
     "_dynamo_marked_constant": "A U-Net compiles into one graph; else into several.",

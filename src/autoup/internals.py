@@ -16,11 +16,20 @@ _COMPILING = "_is_compiling_flag"
 
 if TYPE_CHECKING:
     DispatchMode = nullcontext[None]
+
+    def _is_batched(tensor: Tensor) -> bool: ...
+
 else:
     try:  # Sees operators where no Python calls them; without it scripted parts are unknown steps.
         from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
     except ImportError:
         DispatchMode = nullcontext
+    try:  # By vmap, which warns of what it does slowly.
+        from torch._C._functorch import is_batchedtensor as _is_batched
+    except ImportError:
+
+        def _is_batched(_):
+            return True
 
 
 def parameters_of(operator: Any) -> dict[str, Any]:
@@ -39,7 +48,7 @@ def parameters_of(operator: Any) -> dict[str, Any]:
 
 
 def without_its_base(made: Tensor) -> Tensor:
-    """Return the same numbers as what is no view of another tensor.
+    """Return the same numbers with the same strides, as what is no view of another tensor.
 
     Without a copy where the operator is there by which ``torch.reshape`` does it.
 
@@ -47,7 +56,13 @@ def without_its_base(made: Tensor) -> Tensor:
         >>> without_its_base(torch.ones(2, 3).movedim(0, 1))._is_view()
         False
     """
-    return made.clone() if _UNSAFE_VIEW is None else _UNSAFE_VIEW.default(made, made.shape)
+    if _UNSAFE_VIEW is None:
+        return made.clone()
+    found: Tensor = _UNSAFE_VIEW.default(made, made.shape)
+    if torch.compiler.is_compiling() or found.stride() == made.stride() or _is_batched(found):
+        return found
+    # Sizes of 1 have lost their strides, by which PyTorch tells that channels lie last.
+    return found.as_strided_(made.shape, made.stride())
 
 
 def has_fake_tensors() -> bool:

@@ -9,7 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoup import AutoConvTranspose2d
-from autoup.layers import dispatch
+from autoup.layers import dispatch, ways
 from autoup.layers.depthwise import depthwise_gradients, has_slow_gradient, in_float32
 from autoup.layers.plain import Geometry, transposed, transposed_gradients
 
@@ -68,7 +68,7 @@ def test_only_the_gradients_that_are_wanted_are_computed(wanted):
 def test_pairs_of_taps_have_second_forward_and_batched_derivatives(kernel, stride, last):
     given = call((kernel, kernel), (stride, stride), (1, 1), size=(3, 3), channels=2)
     x, weight, geometry, _ = given
-    way = dispatch._Way(gradients=depthwise_gradients)
+    way = ways.Way(gradients=depthwise_gradients)
 
     def layer(x, *rest):
         x = x.movedim(1, -1).contiguous().movedim(-1, 1) if last else x
@@ -133,9 +133,9 @@ def test_autocast_does_not_take_them_back_to_bfloat16(given, trained):
 def test_a_kernel_that_is_not_trained_gets_no_gradient_of_its_own():
     x = torch.randn(4, 16, 64, 64, requires_grad=True)
     weight, geometry = torch.randn(16, 1, 4, 4), Geometry((2, 2), (1, 1), (0, 0), 16, (1, 1))
-    assert dispatch._choose(x, weight, None, geometry) == dispatch._Way()
+    assert dispatch._choose(x, weight, None, geometry) == ways.Way()
     chosen = dispatch._choose(x, weight.requires_grad_(), None, geometry)
-    assert chosen == dispatch._Way(gradients=depthwise_gradients)
+    assert chosen == ways.Way(gradients=depthwise_gradients)
 
 
 @pytest.mark.slow

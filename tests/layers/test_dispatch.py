@@ -5,20 +5,21 @@ from itertools import product
 import pytest
 import torch
 from support.oracle import AUTO, PLAIN, artifacts_allowed
+from support.transforms import transformed
 from support.versions import TORCH
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F  # noqa: N812
 
 from autoup import AutoConvTranspose2d
-from autoup.layers import dispatch
-from autoup.layers.depthwise import depthwise_gradients, in_float32
-from autoup.layers.dispatch import _Way as Way
+from autoup.layers import dispatch, ways
+from autoup.layers.depthwise import as_product, depthwise_gradients, in_float32
 from autoup.layers.dispatch import conv_transpose
 from autoup.layers.one_pixel import from_one_pixel, is_whole
 from autoup.layers.plain import Geometry, bias_apart, transposed_gradients
 from autoup.layers.subpixel import is_subpixel, subpixel, subpixel_gradients
+from autoup.layers.ways import Way
 
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 FORMATS = {1: [None], 2: [None, torch.channels_last], 3: [None, torch.channels_last_3d]}
@@ -181,6 +182,7 @@ BODY, LAST = Way(subpixel, subpixel_gradients), Way(gradients=subpixel_gradients
 SEEN, CAST = Way(subpixel), torch.bfloat16
 ROUNDED, PAIRS = Way(in_float32, transposed_gradients), Way(bias_apart, depthwise_gradients)
 LOW_PAIRS = Way(in_float32, depthwise_gradients)
+PRODUCT = Way(as_product, transposed_gradients)
 
 
 def deep(channels, kernel=4, stride=2):
@@ -236,15 +238,23 @@ CHOICES = [
     ("depthwise k3 s1 d2, channels last", {"channels": (8, 1), "kernel": 3, "stride": 1,
       "dilation": 2, "groups": 8, "last": True}, Way(bias_apart)),
     ("depthwise k2 s2", {"channels": (8, 1), "groups": 8}, Way(bias_apart)),
-    ("depthwise k2 s2 in bfloat16", {"channels": (8, 1), "groups": 8, "dtype": CAST}, ROUNDED),
+    ("depthwise k2 s2 in bfloat16", {"channels": (8, 1), "groups": 8, "dtype": CAST}, PRODUCT),
     ("depthwise k2 s2 in bfloat16, small",
      {"channels": (8, 1), "groups": 8, "dtype": CAST, "size": 15}, PYTORCHS),
     ("depthwise k2 s2 in bfloat16, inference",
-     {"channels": (8, 1), "groups": 8, "dtype": CAST, "grad": False}, Way(in_float32)),
+     {"channels": (8, 1), "groups": 8, "dtype": CAST, "grad": False}, Way(as_product)),
+    ("depthwise k2 s2 in bfloat16, narrow",
+     {"channels": (16, 1), "groups": 16, "dtype": CAST, "size": 31}, ROUNDED),
+    ("depthwise k2 s2 in bfloat16, less narrow",
+     {"channels": (16, 1), "groups": 16, "dtype": CAST, "size": 32}, PRODUCT),
+    ("depthwise k2 s2 in bfloat16, narrow, channels last",
+     {"channels": (16, 1), "groups": 16, "dtype": CAST, "size": 31, "last": True}, PRODUCT),
     ("depthwise k2 s2 in bfloat16, 7",
-     {"channels": (7, 1), "groups": 7, "dtype": CAST}, Way(bias_apart)),
-    ("depthwise k2 s2 in bfloat16, 7, inference",
-     {"channels": (7, 1), "groups": 7, "dtype": CAST, "grad": False}, PYTORCHS),
+     {"channels": (7, 1), "groups": 7, "dtype": CAST}, PRODUCT),
+    ("depthwise k2 s2 in bfloat16, 7, narrow",
+     {"channels": (7, 1), "groups": 7, "dtype": CAST, "size": 31, "batch": 8}, Way(bias_apart)),
+    ("depthwise k2 s2 in bfloat16, 7, narrow, inference", {"channels": (7, 1), "groups": 7,
+      "dtype": CAST, "size": 31, "batch": 8, "grad": False}, PYTORCHS),
     ("depthwise k2 s2 in bfloat16, 7, inference, channels last", {"channels": (7, 1), "groups": 7,
       "dtype": CAST, "grad": False, "last": True}, Way(in_float32)),
     ("depthwise k3 s1 in bfloat16", {"channels": (8, 1), "groups": 8, "dtype": CAST, "kernel": 3,
@@ -277,7 +287,9 @@ CHOICES = [
     ("one pixel, depthwise k8 s2 in bfloat16, cut out", {**deep(512, 8), "padding": 1, "size": 1,
       "batch": 512, "dtype": CAST, "cut": True}, ROUNDED),
     ("autocast: depthwise k2 s2",
-     {"channels": (8, 1), "groups": 8, "cast": True}, ROUNDED._replace(cast=CAST)),
+     {"channels": (8, 1), "groups": 8, "cast": True}, PRODUCT._replace(cast=CAST)),
+    ("autocast: depthwise k4 s2", {"channels": (8, 1), "groups": 8, "kernel": 4, "size": 32,
+      "cast": True}, ROUNDED._replace(cast=CAST)),
     ("depthwise without bias", {"channels": (32, 1), "groups": 32, "bias": False}, PYTORCHS),
     ("two groups", {"channels": (8, 32), "groups": 2, "grad": False}, PYTORCHS),
     ("one pixel", {"channels": (8, 4), "size": 1, "batch": 1, "kernel": 4}, Way(from_one_pixel)),
@@ -336,7 +348,7 @@ def case(
 @pytest.mark.parametrize("row", CHOICES, ids=[row[0] for row in CHOICES])
 def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(row, wide, monkeypatch):
     facts, chosen = row[1], row[2 if wide else -1]
-    monkeypatch.setattr(dispatch, "has_wide_registers", lambda: wide)
+    monkeypatch.setattr(ways, "has_wide_registers", lambda: wide)
     inputs = case(**facts)
     with torch.autocast("cpu", torch.bfloat16, enabled="cast" in facts):
         assert dispatch._choose(*inputs) == chosen
@@ -360,26 +372,6 @@ def test_the_way_is_chosen_by_these_facts_and_gives_the_same_numbers(row, wide, 
             assert (ours - theirs).abs().max() <= 4 * bound * theirs.abs().max()
 
 
-def transformed(call, x, weight, bias):
-    """Yield outputs of ``call`` in every way in which PyTorch takes derivatives or batches."""
-    yield call(x, weight, bias.clone().requires_grad_()), "only the bias is trained"
-    yield torch.func.vmap(call, (0, None, None))(x[None], weight, bias), "vmap over inputs"
-    yield torch.func.vmap(call, (None, 0, 0))(x, weight[None], bias[None]), "vmap over weights"
-    yield torch.func.vmap(call, (None, None, 0))(x, weight, bias[None]), "vmap over biases"
-    for place, name in enumerate(("input", "weight", "bias")):
-        given = [x, weight, bias]
-
-        def one(each, place=place, given=given):
-            return call(*given[:place], each, *given[place + 1 :])
-
-        yield torch.func.jvp(one, (given[place],), (given[place],))[1], f"jvp by the {name}"
-        yield torch.func.vjp(one, given[place])[1](torch.ones_like(call(*given)))[0], f"vjp: {name}"
-        with forward_ad.dual_level():
-            dual = forward_ad.make_dual(given[place], given[place])
-            tangent = forward_ad.unpack_dual(one(dual)).tangent
-        yield tangent, f"dual numbers: the {name}"
-
-
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize(
     ("facts", "chosen"),
@@ -389,6 +381,8 @@ def transformed(call, x, weight, bias):
         ({"channels": (8, 8), "kernel": 3, "stride": 1, "size": 32}, Way(bias_apart)),
         ({"channels": (8, 8), "kernel": 4, "size": 1}, Way(from_one_pixel)),
         ({**deep(8), "dtype": CAST}, Way(in_float32)),
+        ({"channels": (8, 1), "groups": 8, "dtype": CAST}, Way(as_product)),
+        ({"channels": (8, 1), "groups": 8, "dtype": CAST, "last": True}, Way(as_product)),
     ],
 )
 def test_transforms_of_whole_calls_give_what_they_give_for_pytorchs_call(facts, chosen):
@@ -492,6 +486,26 @@ def test_the_output_of_every_way_can_be_changed_in_place(facts, last, training):
 
 
 @pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("facts", "chosen"),
+    [
+        ({"channels": (32, 3), "size": 96}, SEEN),
+        ({"channels": (16, 1), "groups": 16, "dtype": CAST}, Way(as_product)),
+        ({"channels": (8, 4), "size": 1, "kernel": 4}, Way(from_one_pixel)),
+    ],
+)
+def test_outputs_of_a_batch_of_one_tell_that_channels_lie_last(facts, chosen, training):
+    *inputs, sizes = case(**facts, batch=1, last=True, grad=training)
+    if facts.get("size") == 1:  # The weight tells it.
+        inputs[1] = inputs[1].detach().to(memory_format=torch.channels_last)
+    assert dispatch._choose(*inputs, sizes).forward == chosen.forward
+    made, wanted = conv_transpose(*inputs, sizes), plain(*inputs, sizes)
+    assert made.stride() == wanted.stride()
+    follower = nn.Conv2d(made.shape[1], 8, 3, dtype=made.dtype)
+    assert follower(made).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_batch_of_nothing_gives_nothing(size, groups, training):
@@ -504,7 +518,7 @@ def test_a_batch_of_nothing_gives_nothing(size, groups, training):
 
 
 def test_autocast_around_the_backward_pass_alone_changes_no_gradient(monkeypatch):
-    monkeypatch.setattr(dispatch, "has_wide_registers", lambda: False)
+    monkeypatch.setattr(ways, "has_wide_registers", lambda: False)
     *inputs, sizes = case((32, 32))
     assert dispatch._choose(*inputs, sizes) == BODY
     found = []

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import hypothesis
 import torch
 
-from autoup.layers import dispatch, subpixel
+from autoup.layers import depthwise_ways, dispatch, subpixel, ways
 from support.oracle import AUTO, PLAIN, artifacts_allowed
 
 with ExitStack() as kept:
@@ -60,12 +60,13 @@ def _precision(input, weight, bias, precision=dispatch._precision):
 def without_threshold(test):
     """Let layers of any size, in double precision too, choose among all ways to compute them."""
     sizes = dict.fromkeys(
-        ("_PIXELS", "_VALUES", "_BODY", "_LARGE", "_PLANE", "_SHALLOW", "_APART"), 0
+        ("_PIXELS", "VALUES", "_BODY", "_LARGE", "_PLANE", "_SHALLOW", "APART"), 0
     )
     test = patch.object(subpixel, "_COPY", 0)(test)
-    return patch.multiple(
-        dispatch, **sizes, _precision=_precision, has_wide_registers=lambda: False
-    )(test)
+    test = patch.object(ways, "has_wide_registers", lambda: False)(test)
+    deep = dict.fromkeys(("VALUES", "VECTOR", "_ROWS", "_PHASES", "_PAIRS"), 0)
+    test = patch.multiple(depthwise_ways, **deep)(test)
+    return patch.multiple(dispatch, **sizes, _precision=_precision)(test)
 
 
 class Entry(common_modules.ModuleInfo):

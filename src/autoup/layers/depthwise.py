@@ -7,15 +7,17 @@ together from gradients of two by two taps: those that are a stride apart write 
 output (Legend in ``subpixel``), and make it by a transposed convolution of stride 1.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from autoup.internals import without_its_base
 from autoup.layers.plain import Geometry, Gradients, bias_apart, transposed_gradients
 
-_FAST = 3  # Taps up to which oneDNN has a kernel for the weight's gradient.
+LONG = 4  # Taps from which on oneDNN has no kernel for the weight's gradient.
 
 
 def is_depthwise(weight: Tensor, geometry: Geometry) -> bool:
@@ -38,12 +40,70 @@ def has_slow_gradient(weight: Tensor, geometry: Geometry) -> bool:
         >>> [has_slow_gradient(torch.empty(8, 1, k, k), geometry) for k in (3, 4)]
         [False, True]
     """
-    slow = weight.ndim == 4 and min(weight.shape[2:]) > _FAST
+    slow = weight.ndim == 4 and min(weight.shape[2:]) >= LONG
     return slow and max(geometry.dilation) == 1
 
 
-def in_float32(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """Return the transposed convolution, computed in float32 and rounded once.
+def is_product(weight: Tensor, geometry: Geometry) -> bool:
+    """Tell whether every pixel of the output is one product, as the kernel is the stride.
+
+    Example:
+        >>> is_product(torch.empty(8, 1, 2, 2), Geometry((2, 2), (0, 0), (0, 0), 8, (1, 1)))
+        True
+    """
+    stride, padding, output_padding, _, dilation = geometry
+    alone = not any(padding) and not any(output_padding) and max(dilation) == 1
+    return alone and tuple(weight.shape[2:]) == stride
+
+
+def as_product(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """Return the transposed convolution whose kernel is the stride, as a product.
+
+    Its factors have rows as long as those of the output in memory: one the pixels of the input,
+    each as often as it is seen in a row, the other the taps, as often as there are pixels.
+
+    Shape:
+        - input: ``(N, channels, *size)``, dense in one memory format
+        - weight: ``(channels, 1, *kernel_size)``
+        - output: as of the transposed convolution, in the memory format of the input.
+
+    Example:
+        >>> x, weight = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.ones(2, 1, 2)
+        >>> as_product(x, weight, torch.zeros(2), Geometry((2,), (0,), (0,), 2, (1,)))
+        tensor([[[1., 1., 2., 2.],
+                 [3., 3., 4., 4.]]])
+    """
+    (batch, channels, *size), stride = input.shape, geometry.stride
+    made, ones, offset = [n * s for n, s in zip(size, stride, strict=True)], [1] * len(size), None
+    taps = weight[:, 0]
+    if input.is_contiguous():
+        rows = input.unsqueeze(-1).expand(*input.shape, stride[-1]).flatten(-2)
+        taps, front = taps.repeat(*ones, size[-1]), 2
+        if bias is not None:
+            offset = bias.view(-1, *ones[1:], *ones)
+        made = [batch, channels, *made]
+    else:
+        rows = input.movedim(1, -1).unsqueeze(-2)
+        rows = rows.expand(*rows.shape[:-2], stride[-1], channels).flatten(-3)
+        taps, front = taps.movedim(0, -1).flatten(-2).repeat(*ones[1:], size[-1]), 1
+        if bias is not None:
+            offset = bias.repeat(made[-1])
+        made = [batch, *made, channels]
+    for axis in range(len(size) - 1):
+        rows, taps = rows.unsqueeze(front + 1 + 2 * axis), taps.unsqueeze(front - 1 + 2 * axis)
+    found = rows * taps if offset is None else torch.addcmul(offset, rows, taps)
+    found = found.reshape(made) if front == 2 else found.reshape(made).movedim(-1, 1)
+    return without_its_base(found)
+
+
+def in_float32(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    way: Callable[[Tensor, Tensor, Tensor | None, Geometry], Tensor] = bias_apart,
+) -> Tensor:
+    """Return the transposed convolution, computed in float32 in some way, and rounded once.
 
     Shape:
         - input: ``(N, channels, *size)``
@@ -57,9 +117,9 @@ def in_float32(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geo
     """
     if torch.is_autocast_enabled("cpu"):  # It would take the tensors back to bfloat16.
         with torch.autocast("cpu", enabled=False):
-            return in_float32(input, weight, bias, geometry)
+            return in_float32(input, weight, bias, geometry, way)
     offset = None if bias is None else bias.float()
-    return bias_apart(input.float(), weight.float(), offset, geometry).to(input.dtype)
+    return way(input.float(), weight.float(), offset, geometry).to(input.dtype)
 
 
 def depthwise_gradients(
@@ -84,11 +144,11 @@ def depthwise_gradients(
     if wanted[0]:
         dinput, _ = transposed_gradients(grad, input, weight, geometry, (True, False))
     if wanted[1]:
-        dweight = _by_pairs(grad, input, weight, geometry)
+        dweight = gradient_by_pairs(grad, input, weight, geometry)
     return dinput, dweight
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
     """Two taps along an axis that are a stride apart.
 
     Attributes:
@@ -103,26 +163,26 @@ class _Pair(NamedTuple):
     pads: tuple[int, int]
 
 
-def _pairs(kernel: int, stride: int, padding: int, size: int, made: int) -> list[_Pair]:
+def pairs_of_taps(kernel: int, stride: int, padding: int, size: int, made: int) -> list[Pair]:
     """Return the pairs that cover the kernel.
 
     Tap r writes pixel n of the input to pixel ``stride * n + r - padding`` of the output, which is
     pixel n + m of its phase. So the pair writes ``size + 1`` pixels of that, from m on; where that
     is beyond the phase, zeros.
     """
-    pairs: list[_Pair] = []
+    pairs: list[Pair] = []
     for phase in range(stride):
         length = -(-(made - phase) // stride)
         for tap in range((padding + phase) % stride, kernel, 2 * stride):
             front = min(max((padding + phase - tap) // stride, -length), size + 1)
-            pairs.append(_Pair((tap, tap + stride), phase, (front, size + 1 - front - length)))
+            pairs.append(Pair((tap, tap + stride), phase, (front, size + 1 - front - length)))
     return pairs
 
 
-def _by_pairs(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+def gradient_by_pairs(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Return the weight's gradient."""
     sizes = weight.shape[2:], geometry.stride, geometry.padding, input.shape[2:], grad.shape[2:]
-    down, across = (_pairs(*axis) for axis in zip(*sizes, strict=True))
+    down, across = (pairs_of_taps(*axis) for axis in zip(*sizes, strict=True))
     last = input.movedim(1, -1).contiguous().movedim(-1, 1)
     stride, rows = geometry.stride, list[Tensor]()
     for pair in down:
@@ -137,7 +197,7 @@ def _by_pairs(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -
 
 
 def _of_two_by_two(
-    grad: Tensor, input: Tensor, weight: Tensor, stride: tuple[int, ...], pairs: tuple[_Pair, _Pair]
+    grad: Tensor, input: Tensor, weight: Tensor, stride: tuple[int, ...], pairs: tuple[Pair, Pair]
 ) -> Tensor:
     """Return the gradient of the taps that a pair down and a pair across have in common."""
     down, across = pairs
