@@ -64,6 +64,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/speed.py --compiled --dtypes float32
 	$(BIN)/python benchmarks/speed.py --random 20 --dtypes float32 --seconds 1
 	$(BIN)/python benchmarks/speed.py --biased --seconds 1
+	$(BIN)/python benchmarks/depthwise.py
 	$(BIN)/python benchmarks/decoders.py
 	$(BIN)/python benchmarks/alternatives.py
 	$(BIN)/python benchmarks/growth.py

@@ -28,25 +28,27 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from support.backbones import build, import_torchvision
 
-from autoup import AutoConvTranspose2d, mirror_decoder, unet
+from autoup import AutoConvTranspose2d, AutoConvTranspose3d, mirror_decoder, unet
 
-LAYER = AutoConvTranspose2d
-Build = Callable[[LAYER], nn.Module]
+Layer = AutoConvTranspose2d | AutoConvTranspose3d
+Build = Callable[[Layer], nn.Module]
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-def by_hand(layer: LAYER) -> nn.Module:
+def by_hand(layer: Layer) -> nn.Module:
     """Return the layer of 3 taps with output padding for the same sizes, as it is often guessed."""
     extra = [n - (2 * (m - 1) + 1) for m, n in zip(layer.in_size, layer.out_size, strict=True)]
     options = {"groups": layer.groups, "bias": layer.bias is not None}
-    return nn.ConvTranspose2d(
-        layer.in_channels, layer.out_channels, 3, 2, 1, tuple(extra), **options
-    )
+    make = TRANSPOSED[len(layer.stride)]
+    return make(layer.in_channels, layer.out_channels, 3, 2, 1, tuple(extra), **options)
 
 
-def nearest(layer: LAYER) -> nn.Module:
+def nearest(layer: Layer) -> nn.Module:
     """Return nearest enlargement before a convolution of 3 taps."""
     options = {"groups": layer.groups, "bias": layer.bias is not None}
-    conv = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1, **options)
+    make = CONV[len(layer.stride)]
+    conv = make(layer.in_channels, layer.out_channels, 3, padding=1, **options)
     return nn.Sequential(nn.Upsample(scale_factor=2), conv)
 
 
@@ -56,9 +58,9 @@ WAYS: dict[str, Build] = {"k3 s2": by_hand, "nearest + conv3": nearest}
 def exchange(model: nn.Module, make: Build | None) -> nn.Module:
     """Put other layers for those that enlarge twice, and PyTorch's for the rest of autoup's."""
     for name, child in list(model.named_children()):
-        if not isinstance(child, LAYER):
+        if not isinstance(child, Layer):
             exchange(child, make)
-        elif make is not None and child.stride == (2, 2):
+        elif make is not None and {*child.stride} == {2}:
             setattr(model, name, make(child))
         else:
             setattr(model, name, child.to_plain())
@@ -76,7 +78,7 @@ class Decoder(nn.Sequential):
         ]
         for level, (above, below) in enumerate(pairwise(widths)):
             layers += [nn.BatchNorm2d(above), nn.ReLU()]
-            layers.append(make(LAYER(above, below, 4 * 2**level, 8 * 2**level)))
+            layers.append(make(AutoConvTranspose2d(above, below, 4 * 2**level, 8 * 2**level)))
         super().__init__(*layers)
 
 
@@ -137,13 +139,31 @@ def wider(layer: nn.Conv2d | nn.ConvTranspose2d, fed: int, made: int) -> nn.Modu
     return type(layer)(fed, made, **options, groups=groups, bias=layer.bias is not None)
 
 
-def mirror(backbone: str) -> tuple[dict[str, nn.Module], Tensor]:
-    """Return the mirror of a backbone at 224 pixels with each way to enlarge, and its codes."""
-    encoder = build(backbone)
-    ours = mirror_decoder(encoder, (1, 3, 224, 224)).train()
+def backbone(name: str) -> tuple[nn.Module, Tensor]:
+    """Return a backbone, and pictures of 224 pixels."""
+    return build(name), torch.randn(4, 3, 224, 224)
+
+
+def solid() -> tuple[nn.Module, Tensor]:
+    """Return an encoder of volumes, blocks of two convolutions between poolings, and volumes."""
+    layers: list[nn.Module] = []
+    for fed, made in pairwise([1, 16, 32, 64, 128]):
+        for channels in (fed, made):
+            layers += [nn.Conv3d(channels, made, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm3d(made), nn.ReLU()]
+        layers.append(nn.MaxPool3d(2))
+    return nn.Sequential(*layers[:-1]).eval(), torch.randn(2, 1, 48, 48, 48)
+
+
+def mirror(
+    make_encoder: Callable[[], tuple[nn.Module, Tensor]],
+) -> tuple[dict[str, nn.Module], Tensor]:
+    """Return the mirror of an encoder with each way to enlarge, and codes."""
+    encoder, x = make_encoder()
+    ours = mirror_decoder(encoder, (1, *x.shape[1:])).train()
     models = {"autoup": ours, "PyTorch's": exchange(deepcopy(ours), None)}
     with torch.no_grad():
-        codes = encoder(torch.randn(4, 3, 224, 224))
+        codes = encoder(x)
     alike = {name: exchange(deepcopy(ours), make) for name, make in WAYS.items()}
     if all(size_of(each) > 0.99 * size_of(ours) for each in alike.values()):
         return {**models, **alike}, codes
@@ -163,19 +183,26 @@ def u_net() -> tuple[dict[str, nn.Module], Tensor]:
     import segmentation_models_pytorch as smp
 
     encoder = smp.encoders.get_encoder("resnet18", weights=None).eval()
-    models: dict[str, nn.Module] = {"autoup": unet(encoder, (1, 3, 224, 224), 2).train()}
+    models, x = u_net_on(encoder, torch.randn(4, 3, 224, 224))
+    return {**models, "smp's": smp.Unet("resnet18", encoder_weights=None, classes=2)}, x
+
+
+def u_net_on(encoder: nn.Module, x: Tensor) -> tuple[dict[str, nn.Module], Tensor]:
+    """Return U-Nets with each way to enlarge, and their input."""
+    models: dict[str, nn.Module] = {"autoup": unet(encoder, (1, *x.shape[1:]), 2).train()}
     for name, make in {"PyTorch's": None, **WAYS}.items():
         models[name] = exchange(deepcopy(models["autoup"]), make)
-    models["smp's"] = smp.Unet("resnet18", encoder_weights=None, classes=2)
-    return models, torch.randn(4, 3, 224, 224)
+    return models, x
 
 
 DECODERS: dict[str, Callable[[], tuple[dict[str, nn.Module], Tensor]]] = {
     "VAE, 64²": vae,
-    "mirror of resnet18, 224²": partial(mirror, "resnet18"),
-    "mirror of resnet50, 224²": partial(mirror, "resnet50"),
-    "mirror of efficientnet_b0, 224²": partial(mirror, "efficientnet_b0"),
+    "mirror of resnet18, 224²": partial(mirror, partial(backbone, "resnet18")),
+    "mirror of resnet50, 224²": partial(mirror, partial(backbone, "resnet50")),
+    "mirror of efficientnet_b0, 224²": partial(mirror, partial(backbone, "efficientnet_b0")),
     "U-Net on resnet18, 224²": u_net,
+    "mirror of volumes, 48³": partial(mirror, solid),
+    "U-Net of volumes, 48³": lambda: u_net_on(*solid()),
 }
 
 
@@ -183,7 +210,7 @@ def check(models: dict[str, nn.Module], x: Tensor) -> None:
     """Raise an AssertionError where a decoder differs from the same of PyTorch's layers."""
     sides = [deepcopy(models[name]).eval() for name in ("autoup", "PyTorch's")]
     for form in FORMATS.values():
-        ours, theirs = (each.to(memory_format=form)(placed(x, form)) for each in sides)
+        ours, theirs = (each.to(memory_format=of_axes(form, x))(placed(x, form)) for each in sides)
         assert difference(ours, theirs) < 1e-4
     sizes = {tuple(each.eval()(x).shape) for each in models.values()}
     assert len(sizes) == 1, sizes
@@ -191,7 +218,13 @@ def check(models: dict[str, nn.Module], x: Tensor) -> None:
 
 def placed(x: Tensor, form: torch.memory_format) -> Tensor:
     """Return the input in a memory format, where it has one."""
-    return x.to(memory_format=form) if x.ndim == 4 else x
+    return x.to(memory_format=of_axes(form, x)) if x.ndim > 2 else x
+
+
+def of_axes(form: torch.memory_format, x: Tensor) -> torch.memory_format:
+    """Return the memory format for as many axes as the input has."""
+    solid = form is torch.channels_last and x.ndim == 5
+    return torch.channels_last_3d if solid else form
 
 
 def memory(call: Callable[[], object]) -> float:
@@ -213,7 +246,7 @@ def measure(models: dict[str, nn.Module], x: Tensor, options: argparse.Namespace
         for name, form in FORMATS.items():
             sides = {}
             for way, each in models.items():
-                model = each.train(train).to(memory_format=form)
+                model = each.train(train).to(memory_format=of_axes(form, x))
                 made = torch.compile(model) if options.compiled else model
                 given = placed(x, form)
 

@@ -96,7 +96,9 @@ def test_the_speed_benchmark_checks_and_ends_in_tables(options, tmp_path):
     assert done.stdout.count("Geometric mean, and the lowest, of the cases: all") == dtypes
 
 
-@pytest.mark.parametrize("name", ["alternatives.py", "construction.py", "decoders.py", "growth.py"])
+@pytest.mark.parametrize(
+    "name", ["alternatives.py", "construction.py", "decoders.py", "depthwise.py", "growth.py"]
+)
 def test_benchmark_runs(name, tmp_path):
     done = run(name, "--quick", cwd=tmp_path, folder=BENCHMARKS)
     assert done.returncode == 0, done.stderr

@@ -132,7 +132,7 @@ def _pays_by_pictures(weight: Tensor, geometry: Geometry, call: Call, low: bool)
     if len(weight) < VECTOR or (low and not ways.has_wide_registers()):
         return False
     if call.first:
-        return values >= (2 * _PAIRS if low else 4 * _PAIRS)
+        return values >= (2 * _PAIRS if low or max(geometry.stride) < 3 else 4 * _PAIRS)
     return low and steps and values >= _PAIRS
 
 

@@ -79,7 +79,7 @@ def _choose(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
         each is not None and each.requires_grad for each in (input, weight, bias)
     )
     call = Call(pixels, values, plane, input.is_contiguous(), trained)
-    if plane > 1 and not _may_pay(weight, bias, geometry, call):
+    if plane > 1 and not _may_pay(input, weight, bias, geometry, call):
         return PLAIN
     dtype = _precision(input, weight, bias)
     if dtype is None or (plane > 1 and _has_no_memory_format(input, weight)):
@@ -136,14 +136,20 @@ def _has_slow_bias(bias: Tensor | None, geometry: Geometry, call: Call) -> bool:
     return bias is not None and call.values >= APART and call.first and max(geometry.stride) == 1
 
 
-def _may_pay(weight: Tensor, bias: Tensor | None, geometry: Geometry, call: Call) -> bool:
+def _may_pay(
+    input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, call: Call
+) -> bool:
     """Whether it is worth to look closer, which takes microseconds."""
     if call.trained and call.values >= VALUES:
         return True
+    if is_depthwise(weight, geometry):  # Else the bias alone, or from here on a gradient, is slow.
+        slow = bias is not None or len(geometry.stride) == 3 or input.dtype != torch.float32
+        learns = call.trained and call.values >= VALUES // 2
+        return slow or learns or torch.is_autocast_enabled("cpu")
     if call.first and not call.trained and call.values >= _BODY and call.plane >= _PLANE:
         return True
     few = call.pixels >= _PIXELS and _has_few_channels(weight, geometry)
-    return few or is_depthwise(weight, geometry) or _has_slow_bias(bias, geometry, call)
+    return few or _has_slow_bias(bias, geometry, call)
 
 
 def _has_no_memory_format(input: Tensor, weight: Tensor) -> bool:
