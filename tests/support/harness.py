@@ -58,13 +58,13 @@ def _precision(input, weight, bias, precision=dispatch._precision):
 
 
 def without_threshold(test):
-    """Let layers of any size, in double precision too, choose among all ways to compute them."""
+    """Let layers of any size, in double precision too, choose as in single precision."""
     sizes = dict.fromkeys(
         ("_PIXELS", "VALUES", "_BODY", "_LARGE", "_PLANE", "_SHALLOW", "APART"), 0
     )
     test = patch.object(subpixel, "_COPY", 0)(test)
     test = patch.object(ways, "has_wide_registers", lambda: False)(test)
-    deep = dict.fromkeys(("VALUES", "VECTOR", "_ROWS", "_PHASES", "_PAIRS"), 0)
+    deep = dict.fromkeys(("VALUES", "VECTOR", "_ROWS", "_SOLID", "_PAIRS"), 0)
     test = patch.multiple(depthwise_ways, **deep)(test)
     return patch.multiple(dispatch, **sizes, _precision=_precision)(test)
 

@@ -2,9 +2,10 @@
 
 It has none for the output in bfloat16 at strides above 1, which takes it up to 36 times as long as
 in float32, and none for the weight's gradient of more than three taps, which takes it up to 60
-times as long as that of three. So the one is computed in float32 and rounded. The other is put
-together from gradients of two by two taps: those that are a stride apart write to one phase of the
-output (Legend in ``subpixel``), and make it by a transposed convolution of stride 1.
+times as long as that of three. So the one is a product where the kernel is the stride, and else
+computed in float32 and rounded. The other is put together from gradients of two by two taps: those
+that are a stride apart write to one phase of the output (Legend in ``subpixel``), and make it by a
+transposed convolution of stride 1. Volumes have ways of their own: see ``volumes``.
 """
 
 from collections.abc import Callable

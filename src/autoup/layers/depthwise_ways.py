@@ -19,10 +19,10 @@ from autoup.layers.plain import Geometry, Gradients, bias_apart, transposed, tra
 from autoup.layers.volumes import is_volume, volume, volume_gradients
 from autoup.layers.ways import VALUES, Call, Way
 
-# From where on another way wins, by what benchmarks/speed.py measures.
+# From where on another way wins, by what benchmarks/depthwise.py measures.
 VECTOR = 2**3  # channels: below, registers stay empty in most ways
 _ROWS = 2**10  # pixels of one input: below, the rows of a product are too short
-_PHASES = 2**16  # values: below, a volume is too small to be taken apart
+_SOLID = 2**16  # values of the output or the input: below, a volume is not worth more calls
 _PAIRS = 2**17  # values of the input: below, taking a gradient apart always costs what is won
 
 
@@ -66,12 +66,14 @@ def _of_output(
 ) -> Way:
     """Return the way of the output; the gradients are PyTorch's, which keep no other tensors."""
     low = dtype == torch.bfloat16
-    slow = low and max(geometry.stride) > 1
-    if call.plane > 1 and _pays_as_product(weight, geometry, call, low):
+    # A backward pass called from Python costs what is won.
+    small = call.trained and call.values < VALUES and (not low or len(weight) < VECTOR)
+    if call.plane > 1 and _pays_as_product(weight, geometry, call, low) and not small:
         return Way(as_product, transposed_gradients)
-    if call.plane > 1 and _pays_as_volume(weight, geometry, call, low):
+    if call.plane > 1 and _pays_as_volume(weight, geometry, call, small):
         return Way(volume, transposed_gradients)
-    if slow and (len(weight) >= VECTOR or not (call.first or len(geometry.stride) == 3)):
+    slow, few = low and max(geometry.stride) > 1, len(weight) < VECTOR
+    if slow and not (few and (small or call.first or len(geometry.stride) == 3)):
         return Way(in_float32, transposed_gradients)
     apart = bias is not None and (call.trained or not slow)
     return Way(bias_apart if apart else transposed)
@@ -80,21 +82,18 @@ def _of_output(
 def _pays_as_product(weight: Tensor, geometry: Geometry, call: Call, low: bool) -> bool:
     if max(geometry.stride) == 1 or not is_product(weight, geometry):
         return False
-    if len(geometry.stride) == 3:
-        return low or not call.trained or call.values >= VALUES
-    return low and (call.plane >= _ROWS if call.first else len(weight) >= VECTOR)
+    wide = call.plane >= _ROWS if call.first else len(weight) >= VECTOR
+    return len(geometry.stride) == 3 or (low and wide)
 
 
-def _pays_as_volume(weight: Tensor, geometry: Geometry, call: Call, low: bool) -> bool:
+def _pays_as_volume(weight: Tensor, geometry: Geometry, call: Call, small: bool) -> bool:
     if not is_volume(weight, geometry):
         return False
     if max(geometry.stride) == 1:
         return True
-    if call.trained and not low and call.values < VALUES:
-        return False
-    if call.first:
-        return call.values >= _PHASES
-    return len(weight) >= 2 * VECTOR and _values(weight, geometry, call) >= _PHASES
+    if small or call.first:
+        return not small and call.values >= _SOLID
+    return len(weight) >= 2 * VECTOR and _values(weight, geometry, call) >= _SOLID
 
 
 def _of_weight(
@@ -107,7 +106,7 @@ def _of_weight(
     if has_slow_gradient(weight, geometry):
         return depthwise_gradients if _pays_by_pairs(weight, geometry, call, low) else None
     if is_volume(weight, geometry):
-        return volume_gradients if _pays_by_pictures(weight, geometry, call, low) else None
+        return volume_gradients if _pays_by_planes(weight, geometry, call, low) else None
     return None
 
 
@@ -124,11 +123,11 @@ def _pays_by_pairs(weight: Tensor, geometry: Geometry, call: Call, low: bool) ->
     return values >= 4 * _PAIRS and max(geometry.stride) > 1
 
 
-def _pays_by_pictures(weight: Tensor, geometry: Geometry, call: Call, low: bool) -> bool:
+def _pays_by_planes(weight: Tensor, geometry: Geometry, call: Call, low: bool) -> bool:
     """Whether that of volumes is taken apart."""
     values, steps = _values(weight, geometry, call), max(geometry.stride) > 1
     if min(weight.shape[3:]) < LONG:
-        return values >= (_PHASES if low else 4 * _PAIRS if steps else _PAIRS)
+        return values >= (_SOLID if low else 4 * _PAIRS if steps else _PAIRS)
     if len(weight) < VECTOR or (low and not ways.has_wide_registers()):
         return False
     if call.first:

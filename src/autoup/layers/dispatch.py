@@ -4,7 +4,8 @@ Several things are slow in oneDNN, which computes it on the CPU:
 
 - The bias, of depthwise layers, and at stride 1 where channels lie first: several times as long as
   the rest. ``bias_apart`` adds it behind.
-- Depthwise layers in bfloat16, and the gradients of their larger kernels: see ``depthwise``.
+- Depthwise layers in bfloat16 and of volumes, and the gradients of their larger kernels: see
+  ``depthwise`` and ``volumes``.
 - The bias' gradient, where channels lie last, and in bfloat16: as long as the rest of the backward
   pass. The Function below leaves that sum to PyTorch.
 - One to four output channels, which leave most of a vector register empty, and the copies between
@@ -37,8 +38,6 @@ _PLANE = 2**8  # pixels of one input: below, a product for each is too narrow
 _WIDE = 2**14  # pixels of one input: above, BLAS reads the weight's gradient from too far apart
 _DEEP = 2**9  # channels of the input: from here on all but the product is small
 _SHALLOW = 2**5  # channels of the input: below, no gradient is slower than the product
-
-
 _EXACT = Tensor, nn.Parameter  # Subclasses may mean something else by the same calls.
 
 

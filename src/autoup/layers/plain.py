@@ -33,6 +33,26 @@ def transposed(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geo
     return made
 
 
+def has_equal_phases(weight: Tensor, geometry: Geometry) -> bool:
+    """Tell whether each phase of the output gets as many taps, and gets them all somewhere.
+
+    A phase is every ``stride``-th pixel. The kernel is a multiple of the stride, without dilation,
+    and there is no padding beyond it and no more output padding than padding.
+
+    Example:
+        >>> geometry = Geometry((2,), (1,), (0,), 1, (1,))
+        >>> [has_equal_phases(torch.empty(8, 4, k), geometry) for k in (3, 4)]
+        [False, True]
+    """
+    stride, padding, output_padding, _, dilation = geometry
+    return (
+        max(dilation) == 1
+        and not any(k % s for k, s in zip(weight.shape[2:], stride, strict=True))
+        and all(p < k for k, p in zip(weight.shape[2:], padding, strict=True))
+        and all(a <= p for p, a in zip(padding, output_padding, strict=True))
+    )
+
+
 def bias_apart(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Return the transposed convolution, its bias added behind it.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from autoup.internals import without_its_base
-from autoup.layers.plain import Geometry, Gradients
+from autoup.layers.plain import Geometry, Gradients, has_equal_phases
 
 FEW = 4  # Output channels of an image head, as of RGBA: a vector register holds 8 or 16.
 _FAR = 2**15  # Pixels of one input: from here on BLAS reads them from too far apart.
@@ -50,22 +50,13 @@ def _suggests_last(tensor: Tensor) -> bool:
 def is_subpixel(weight: Tensor, geometry: Geometry) -> bool:
     """Tell whether ``subpixel`` can compute it.
 
-    Kernels that are multiples of a stride above 1, one group, no dilation, no padding beyond the
-    kernel, and no more output padding than padding.
+    A stride above 1, one group, and phases as ``has_equal_phases`` tells.
 
     Example:
         >>> is_subpixel(torch.empty(8, 4, 3, 3), Geometry((2, 2), (1, 1), (1, 1), 1, (1, 1)))
         False
     """
-    stride, padding, output_padding, groups, dilation = geometry
-    return (
-        prod(stride) > 1
-        and groups == 1
-        and max(dilation) == 1
-        and not any(k % s for k, s in zip(weight.shape[2:], stride, strict=True))
-        and all(p < k for k, p in zip(weight.shape[2:], padding, strict=True))
-        and all(a <= p for p, a in zip(padding, output_padding, strict=True))
-    )
+    return prod(geometry.stride) > 1 and geometry.groups == 1 and has_equal_phases(weight, geometry)
 
 
 def subpixel(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:

@@ -1,12 +1,14 @@
 """Depthwise transposed convolutions of volumes, for which oneDNN has no fast kernels.
 
-It has some for pictures, and for convolutions of volumes. So the output is
+It has some for pictures, and for convolutions of volumes. So the output is, where the kernel is not
+the stride (``depthwise.as_product``),
 
 - at stride 1 a convolution, with the kernel turned around;
 - where channels lie last a convolution for each phase, written to its pixels;
 - where they lie first that of pictures, which have a channel for each channel and plane.
 
-The gradient of the weight is that of pictures likewise, or plane by plane of as many more inputs.
+The gradient of the weight is that of pictures likewise where channels lie first and the kernel has
+up to three taps in height or width; else that of single planes, taken for more inputs.
 
 Legend, for the first axis: D planes of the input, s stride, k = q*s kernel, p padding. Plane n of
 the input writes by tap r to plane s*n + r - p of the output. So the taps from j*s to j*s + s - 1
@@ -21,29 +23,27 @@ from torch.nn import functional as F  # noqa: N812
 
 from autoup.internals import without_its_base
 from autoup.layers.depthwise import LONG, gradient_by_pairs, in_float32, pairs_of_taps
-from autoup.layers.plain import Geometry, Gradients, transposed, transposed_gradients
+from autoup.layers.plain import (
+    Geometry,
+    Gradients,
+    has_equal_phases,
+    transposed,
+    transposed_gradients,
+)
 from autoup.solving.sizes import transposed_size
 
 
 def is_volume(weight: Tensor, geometry: Geometry) -> bool:
     """Tell whether ``volume`` can compute it, where it is depthwise.
 
-    Three axes, kernels that are multiples of the stride, no dilation, no padding beyond the kernel,
-    and no more output padding than padding.
+    Three axes, and phases as ``has_equal_phases`` tells.
 
     Example:
         >>> geometry = Geometry((2, 2, 2), (1, 1, 1), (0, 0, 0), 8, (1, 1, 1))
         >>> [is_volume(torch.empty(8, 1, *kernel), geometry) for kernel in ((4, 4, 4), (1, 4, 4))]
         [True, False]
     """
-    stride, padding, output_padding, _, dilation = geometry
-    return (
-        len(stride) == 3
-        and max(dilation) == 1
-        and not any(k % s for k, s in zip(weight.shape[2:], stride, strict=True))
-        and all(p < k for k, p in zip(weight.shape[2:], padding, strict=True))
-        and all(a <= p for p, a in zip(padding, output_padding, strict=True))
-    )
+    return len(geometry.stride) == 3 and has_equal_phases(weight, geometry)
 
 
 def volume(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -63,10 +63,10 @@ def volume(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometr
     """
     if input.dtype == torch.bfloat16 and max(geometry.stride) > 1:
         return in_float32(input, weight, bias, geometry, volume)
-    sizes = zip(input.shape[2:], weight.shape[2:], *geometry[:3], strict=True)
-    size = [transposed_size(*axis, 1) for axis in sizes]
     if max(geometry.stride) == 1:
         return _turned(input, weight, bias, geometry.padding)
+    sizes = zip(input.shape[2:], weight.shape[2:], *geometry[:3], strict=True)
+    size = [transposed_size(*axis, 1) for axis in sizes]
     if input.is_contiguous():
         made = _by_pictures(input, weight, geometry, size[0])
     else:
@@ -117,12 +117,14 @@ def _by_pictures(input: Tensor, weight: Tensor, geometry: Geometry, depth: int) 
     for j, kernel in enumerate(taps):
         part = transposed(planes, kernel, None, flat)
         part = part.view(len(input), len(weight), -1, *part.shape[2:])
-        front, count = j * s - p, part.shape[2]
+        count = part.shape[2]
+        front = min(max(j * s - p, -count), depth)  # Wholly before the output, or behind it.
         if made is None:
             made = F.pad(part, (0, 0, 0, 0, front, depth - front - count))
         else:
             start, end = max(front, 0), min(front + count, depth)
             made[:, :, start:end] += part[:, :, start - front : end - front]
+        del part  # Not to be held beside the next.
     assert made is not None
     return made
 
@@ -130,7 +132,7 @@ def _by_pictures(input: Tensor, weight: Tensor, geometry: Geometry, depth: int) 
 def volume_gradients(
     grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry, wanted: tuple[bool, bool]
 ) -> Gradients:
-    """Return the gradients of input and weight, that of the weight as of pictures.
+    """Return the gradients of input and weight, that of the weight by those of pictures.
 
     Shape:
         - grad: ``(N, channels, *size)``, of the output
@@ -158,12 +160,15 @@ def volume_gradients(
 def _gradient_of_pictures(
     grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry
 ) -> Tensor:
-    """Return the weight's gradient where channels lie first."""
+    """Return the weight's gradient where channels lie first.
+
+    In bfloat16 that of each plane is rounded before they are added.
+    """
     planes, taps, flat = _as_pictures(input, weight, geometry)
     s, p, found = geometry.stride[0], geometry.padding[0], list[Tensor]()
     channels, depth, picture = len(weight), input.shape[2], weight.shape[3:]
     for j, kernel in enumerate(taps):
-        front = j * s - p
+        front = min(max(j * s - p, -depth * s), grad.shape[2])
         part = F.pad(grad, (0, 0, 0, 0, -front, front + depth * s - grad.shape[2]))
         part = part.reshape(len(input), -1, *grad.shape[3:])  # Batched gradients know no flatten.
         _, part = transposed_gradients(part, planes, kernel, flat, (False, True))
