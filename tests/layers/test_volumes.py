@@ -1,5 +1,6 @@
 """Depthwise layers of volumes, and those whose kernel is the stride."""
 
+import warnings
 from itertools import product
 
 import pytest
@@ -196,6 +197,7 @@ CHOICES = [
     ("k2 s2, small, bfloat16", deep(8, 9, dtype=LOW), PRODUCT),
     ("k2 s2, small, bfloat16, 7", deep(7, 20, dtype=LOW), PLAIN),
     ("k2 s2, too small", deep(8, 7, dtype=LOW), PLAIN),
+    ("k2 s2, less large", deep(16, 31), PRODUCT),
     ("k2 s2, large", deep(16, 32), Way(as_product, volume_gradients)),
     ("k2 s2, large, channels last", deep(16, 32, last=True), Way(as_product, volume_gradients)),
     ("k2 s2, bfloat16", deep(16, 16, dtype=LOW), Way(as_product, volume_gradients)),
@@ -323,3 +325,15 @@ def test_volumes_of_a_single_input_tell_that_channels_lie_last(axes, training):
     given = x, weight.requires_grad_(training), None, geometry
     assert dispatch._choose(*given).forward in (as_product, volume)
     assert conv_transpose(*given).stride() == transposed(*given).stride()
+
+
+def test_vmap_over_single_inputs_warns_of_nothing():
+    """It would of strides that are set anew, which it does one by one."""
+    geometry = Geometry((2, 2, 2), (0, 0, 0), (0, 0, 0), 16, (1, 1, 1))
+    x, weight = laid(torch.randn(1, 16, 9, 9, 9), last=True), torch.randn(2, 16, 1, 2, 2, 2)
+    assert dispatch._choose(x, weight[0], None, geometry).forward == as_product
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = torch.func.vmap(lambda each: conv_transpose(x, each, None, geometry))(weight)
+    for each, kernel in zip(made, weight, strict=True):
+        torch.testing.assert_close(each, transposed(x, kernel, None, geometry))
