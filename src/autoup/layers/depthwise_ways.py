@@ -54,9 +54,10 @@ def of_compiled_depthwise(weight: Tensor, geometry: Geometry, dtype: torch.dtype
     """
     if len(weight) < VECTOR:
         return Way()
+    low = dtype == torch.bfloat16
     if max(geometry.stride) == 1:
-        return Way(volume if is_volume(weight, geometry) else transposed)
-    if dtype == torch.bfloat16:
+        return Way(volume if is_volume(weight, geometry) and not low else transposed)
+    if low:
         return Way(in_float32)
     return Way(as_product if is_product(weight, geometry) else transposed)
 
@@ -70,7 +71,8 @@ def _of_output(
     small = call.trained and call.values < VALUES and (not low or len(weight) < VECTOR)
     if call.plane > 1 and _pays_as_product(weight, geometry, call, low) and not small:
         return Way(as_product, transposed_gradients)
-    if call.plane > 1 and _pays_as_volume(weight, geometry, call, small):
+    able = call.plane > 1 and _has_kernels(low)
+    if able and _pays_as_volume(weight, geometry, call, small):
         return Way(volume, transposed_gradients)
     slow, few = low and max(geometry.stride) > 1, len(weight) < VECTOR
     if slow and not (few and (small or call.first or len(geometry.stride) == 3)):
@@ -91,9 +93,16 @@ def _pays_as_volume(weight: Tensor, geometry: Geometry, call: Call, small: bool)
         return False
     if max(geometry.stride) == 1:
         return True
-    if small or call.first:
-        return not small and call.values >= _SOLID
+    if small:
+        return False
+    if call.first:
+        return call.values >= _SOLID
     return len(weight) >= 2 * VECTOR and _values(weight, geometry, call) >= _SOLID
+
+
+def _has_kernels(low: bool) -> bool:
+    """Whether oneDNN has those that the ways of volumes and gradients lead to."""
+    return not low or ways.has_wide_registers()
 
 
 def _of_weight(
@@ -101,7 +110,7 @@ def _of_weight(
 ) -> Callable[..., Gradients] | None:
     """Return the way of the weight's gradient, where it is not PyTorch's."""
     low = dtype == torch.bfloat16
-    if call.plane == 1:
+    if call.plane == 1 or not _has_kernels(low):
         return None
     if has_slow_gradient(weight, geometry):
         return depthwise_gradients if _pays_by_pairs(weight, geometry, call, low) else None
@@ -112,7 +121,7 @@ def _of_weight(
 
 def _pays_by_pairs(weight: Tensor, geometry: Geometry, call: Call, low: bool) -> bool:
     """Whether that of pictures is taken apart."""
-    if len(weight) < VECTOR or (low and not ways.has_wide_registers()):
+    if len(weight) < VECTOR:
         return False
     values = _values(weight, geometry, call)
     if call.first:
@@ -128,7 +137,7 @@ def _pays_by_planes(weight: Tensor, geometry: Geometry, call: Call, low: bool) -
     values, steps = _values(weight, geometry, call), max(geometry.stride) > 1
     if min(weight.shape[3:]) < LONG:
         return values >= (_SOLID if low else 4 * _PAIRS if steps else _PAIRS)
-    if len(weight) < VECTOR or (low and not ways.has_wide_registers()):
+    if len(weight) < VECTOR:
         return False
     if call.first:
         return values >= (2 * _PAIRS if low or max(geometry.stride) < 3 else 4 * _PAIRS)
