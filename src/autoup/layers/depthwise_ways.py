@@ -71,8 +71,8 @@ def _of_output(
     small = call.trained and call.values < VALUES and (not low or len(weight) < VECTOR)
     if call.plane > 1 and _pays_as_product(weight, geometry, call, low) and not small:
         return Way(as_product, transposed_gradients)
-    able = call.plane > 1 and _has_kernels(low)
-    if able and _pays_as_volume(weight, geometry, call, small):
+    able = _has_kernels(low) or max(geometry.stride) > 1  # Which is computed in float32.
+    if able and call.plane > 1 and _pays_as_volume(weight, geometry, call, small):
         return Way(volume, transposed_gradients)
     slow, few = low and max(geometry.stride) > 1, len(weight) < VECTOR
     if slow and not (few and (small or call.first or len(geometry.stride) == 3)):
